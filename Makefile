@@ -1,0 +1,48 @@
+# make demo   makes .venv, installs, and runs the whole loop on a simulated bench
+# make test   the same .venv with the test extras, and the tests
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SEED ?= 0
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: demo test test-all lint gui bench clean qt-libraries
+
+demo: $(VENV)/.installed
+	$(BIN)/rram-bench demo --seed $(SEED)
+
+test: $(VENV)/.test-installed qt-libraries
+	QT_QPA_PLATFORM=offscreen $(BIN)/pytest -m "not slow"
+
+test-all: $(VENV)/.test-installed qt-libraries
+	QT_QPA_PLATFORM=offscreen $(BIN)/pytest
+
+lint: $(VENV)/.test-installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+gui: $(VENV)/.installed qt-libraries
+	$(BIN)/rram-bench gui
+
+bench: $(VENV)/.test-installed
+	$(BIN)/python -m benchmarks
+
+# PyQt5 carries Qt but not the system libraries that Qt itself loads; a bare Debian lacks them.
+qt-libraries: $(VENV)/.installed
+	@sh .ci/qt-libraries.sh $(BIN)/python
+
+$(VENV)/.installed: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --progress-bar off --editable .
+	touch $@
+
+$(VENV)/.test-installed: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --progress-bar off --editable '.[test]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
