@@ -1,0 +1,1 @@
+"""Measurements in, device parameters with uncertainties out."""

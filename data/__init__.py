@@ -1,0 +1,1 @@
+"""What is at rest: run files, data sets, parameter files, networks."""

@@ -1,0 +1,109 @@
+"""The chip's three rails on the channels of a supply: set in a safe order, measured, and known or unknown."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+from drivers.errors import ReadBackError
+from drivers.operating_points import RailVoltages
+from drivers.roles import ChannelReading, PowerSupply
+
+RAILS = ("vdd_v", "vddc_v", "vddr_v")
+
+
+class SupplyRails:
+    """VDD, VDDC and VDDR as one thing.
+
+    Args:
+        supply: the instrument.
+        channels: supply channel of each of ``vdd_v``, ``vddc_v``, ``vddr_v``.
+        current_limit_a: current limit programmed on each channel, in A.
+        voltage_limits_v: upper bound programmed into the instrument for each rail, in V.
+        settle_s: wait after a change, before measuring, in s.
+        tolerance_v: largest accepted difference between set and measured voltage, in V.
+    """
+
+    def __init__(
+        self,
+        supply: PowerSupply,
+        channels: Mapping[str, int],
+        *,
+        current_limit_a: float,
+        voltage_limits_v: Mapping[str, float],
+        settle_s: float,
+        tolerance_v: float,
+    ) -> None:
+        self._supply = supply
+        self._channels = dict(channels)
+        self._current_limit_a = current_limit_a
+        self._voltage_limits_v = dict(voltage_limits_v)
+        self._settle_s = settle_s
+        self._tolerance_v = tolerance_v
+        self._applied: RailVoltages | None = None
+
+    @property
+    def applied(self) -> RailVoltages | None:
+        """The rails as last set and confirmed; None while they are off or unknown."""
+        return self._applied
+
+    def prepare(self) -> None:
+        """Outputs off, then the instrument's own limits: what a session does before any voltage."""
+        self._applied = None
+        self._supply.safe_off()
+        for rail in RAILS:
+            channel = self._channels[rail]
+            self._supply.set_voltage_limit(channel, self._voltage_limits_v[rail])
+            self._supply.set_current_limit(channel, self._current_limit_a)
+
+    def apply(self, rails: RailVoltages) -> None:
+        """Bring the rails to ``rails`` and confirm it by a measurement. Nothing is sent when they stand there already.
+
+        The core supply comes first; the column supply falls before the word-line supply moves and rises after it, so
+        that no word line opens on a column that is still at a programming voltage.
+
+        Raises:
+            LimitError: a voltage is outside the envelope; nothing is sent.
+            ReadBackError: a rail does not measure what was set; the rails are then unknown.
+        """
+        if rails == self._applied:
+            return
+        before = self._applied
+        self._applied = None
+        if before is None:
+            self._switch_on()
+        falling = before is not None and rails.vddc_v < before.vddc_v
+        order = ("vdd_v", "vddc_v", "vddr_v") if falling else ("vdd_v", "vddr_v", "vddc_v")
+        moves = [rail for rail in order if before is None or getattr(before, rail) != getattr(rails, rail)]
+        self._supply.set_voltages({self._channels[rail]: getattr(rails, rail) for rail in moves})
+        if self._settle_s > 0:
+            time.sleep(self._settle_s)
+        self._confirm(rails)
+        self._applied = rails
+
+    def measure(self) -> dict[str, ChannelReading]:
+        """Measure the three rails: name of the rail to its reading."""
+        readings = self._supply.measure()
+        return {rail: readings[self._channels[rail] - 1] for rail in RAILS}
+
+    def off(self) -> None:
+        """Column and word-line supplies to 0 V and off, the core supply last; confirmed by reading back.
+
+        CMOS must stay powered while the array rails fall, to keep its switches defined.
+        """
+        self._applied = None
+        self._supply.safe_off()
+
+    def _switch_on(self) -> None:
+        # The outputs were left at 0 V by prepare() or off(): switching on moves no voltage yet.
+        for rail in RAILS:
+            self._supply.set_output(self._channels[rail], True)
+
+    def _confirm(self, rails: RailVoltages) -> None:
+        for rail, reading in self.measure().items():
+            wanted = getattr(rails, rail)
+            if abs(reading.voltage_v - wanted) > self._tolerance_v:
+                raise ReadBackError(
+                    f"rail {rail[:-2].upper()}: set to {wanted:g} V but measures {reading.voltage_v:.3f} V "
+                    f"(tolerance {self._tolerance_v:g} V); check the wiring and the current limit"
+                )

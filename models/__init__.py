@@ -1,0 +1,1 @@
+"""What a device, a cell and a network are: equations and tensors. No files, no wires, no screen."""
