@@ -1,0 +1,1 @@
+"""The application: bench file, session, procedures, mapping, inference, command line and screen."""

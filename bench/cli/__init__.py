@@ -1,0 +1,35 @@
+"""The command line: ``rram-bench``. Exit status 0, 2 for a mistake of the user's, 1 for a failure of the bench."""
+
+from __future__ import annotations
+
+import sys
+
+from bench.stopping import INTERRUPTED_STATUS
+from models.exceptions import RramBenchError
+
+
+def main() -> None:
+    """Run the command line and exit with its status; errors are one line on standard error."""
+    sys.exit(status_of_command())
+
+
+def status_of_command() -> int:
+    """Run the command line of ``sys.argv`` and return its exit status."""
+    from bench.cli.app import app
+
+    try:
+        # Usage errors are printed and turned into SystemExit(2) by the parser itself.
+        app(prog_name="rram-bench")
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 0
+    except KeyboardInterrupt:
+        print("rram-bench: interrupted", file=sys.stderr)
+        return INTERRUPTED_STATUS
+    except RramBenchError as error:
+        for line in (str(error), *getattr(error, "__notes__", ())):
+            print(f"rram-bench: {line}", file=sys.stderr)
+        return error.exit_status
+    return 0
+
+
+__all__ = ["main", "status_of_command"]

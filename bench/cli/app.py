@@ -1,0 +1,168 @@
+"""The commands. Each says what it needs, calls one function of ours, and shows what came of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bench.cli.options import (
+    BenchOption,
+    CellsOption,
+    DataOption,
+    JsonOption,
+    NetworkArgument,
+    OutFolder,
+    SeedOption,
+    parse_settings,
+)
+
+app = typer.Typer(
+    help="Test bench of a hybrid CMOS / HfO2-RRAM chip: measure, fit, train, predict, confirm on silicon.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+fit_app = typer.Typer(help="Fit device parameters to run files.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(fit_app, name="fit")
+
+RUNS = Path("runs")
+
+
+@app.command()
+def demo(
+    seed: SeedOption = 0,
+    bench: BenchOption = "simulated",
+    out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Folder for everything it leaves.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Run the whole loop: form, characterise, fit, train, predict, infer on silicon, compare."""
+    from bench.cli.loop import demo_command
+
+    demo_command(seed, bench, out, as_json)
+
+
+@app.command()
+def simulate(
+    seed: SeedOption = 0,
+    write: Annotated[Path, typer.Option("--write", metavar="FILE", help="Bench file to write.")] = Path("bench.toml"),
+    device: Annotated[Path | None, typer.Option(help="Device file that the chip's population is drawn from.")] = None,
+    baud: Annotated[int | None, typer.Option(min=300, help="Serial speed to honour, in bit/s.")] = None,
+    tcp: Annotated[bool, typer.Option("--tcp", help="Serve the board on a TCP port instead of a terminal.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Serve a simulated bench until Ctrl-C, and write a bench file that points at it."""
+    from bench.cli.wires import simulate_command
+
+    simulate_command(seed, write, device, baud, tcp, as_json)
+
+
+@app.command()
+def check(bench: BenchOption = "simulated", as_json: JsonOption = False) -> None:
+    """Connect to every instrument of a bench and give a verdict on each; no voltage moves."""
+    from bench.cli.wires import check_command
+
+    check_command(bench, as_json)
+
+
+@app.command()
+def safe(bench: BenchOption = "simulated", as_json: JsonOption = False) -> None:
+    """Bring a bench to its safe state: every output at 0 V and off."""
+    from bench.cli.wires import safe_command
+
+    safe_command(bench, as_json)
+
+
+@app.command()
+def run(
+    procedure: Annotated[str, typer.Argument(metavar="PROCEDURE", help="Name of the procedure, or 'list'.")],
+    bench: BenchOption = "simulated",
+    settings: Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A parameter.")] = None,
+    cells: CellsOption = "all",
+    out: OutFolder = RUNS,
+    seed: SeedOption = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Run a procedure and record it."""
+    from bench.cli.wires import list_procedures_command, run_command
+
+    if procedure == "list":
+        list_procedures_command(as_json)
+    else:
+        run_command(procedure, bench, parse_settings([] if settings is None else settings), cells, out, seed, as_json)
+
+
+@fit_app.command("device")
+def fit_device(
+    run_file: Annotated[Path, typer.Argument(metavar="RUN", help="Run file of a characterisation.")],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Device file to write.")] = Path("device.toml"),
+    as_json: JsonOption = False,
+) -> None:
+    """Fit LRS and HRS populations, bit error rates and the weak-RESET slope to a characterisation."""
+    from bench.cli.loop import fit_device_command
+
+    fit_device_command(run_file, out, as_json)
+
+
+@app.command()
+def train(
+    network: Annotated[str, typer.Argument(metavar="NAME", help="Architecture, such as digits-bnn.")] = "digits-bnn",
+    data: DataOption = "digits",
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Network file.")] = Path("network.safetensors"),
+    seed: SeedOption = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Train a binary network and save it as safetensors."""
+    from bench.cli.loop import train_command
+
+    train_command(network, data, out, seed, as_json)
+
+
+@app.command("map")
+def map_network(
+    network: NetworkArgument,
+    rows: Annotated[int, typer.Option(min=1, help="Rows of the array.")] = 32,
+    cols: Annotated[int, typer.Option(min=1, help="Columns of the array.")] = 32,
+    as_json: JsonOption = False,
+) -> None:
+    """Show how a network is cut into tiles for an array; nothing is programmed."""
+    from bench.cli.loop import map_command
+
+    map_command(network, rows, cols, as_json)
+
+
+@app.command()
+def infer(
+    network: NetworkArgument,
+    data: DataOption = "digits",
+    bench: BenchOption = "simulated",
+    mode: Annotated[str, typer.Option(help="host, xnor, or both.")] = "both",
+    out: OutFolder = RUNS,
+    seed: SeedOption = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Program a network tile by tile and infer a test set on silicon."""
+    from bench.cli.loop import infer_command
+
+    infer_command(network, data, bench, mode, out, seed, as_json)
+
+
+@app.command()
+def recover(
+    path: Annotated[Path, typer.Argument(metavar="RUN", help="Run file that a crash left, or a folder of them.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Close run files that a crash left open; every acknowledged record is kept."""
+    from bench.cli.wires import recover_command
+
+    recover_command(path, as_json)
+
+
+@app.command()
+def gui(bench: BenchOption = "simulated", seed: SeedOption = 0) -> None:
+    """Open the window."""
+    from bench.cli.wires import gui_command
+
+    raise typer.Exit(gui_command(bench, seed))

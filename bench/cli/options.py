@@ -1,0 +1,41 @@
+"""Options that several commands share, with one help text each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from models.exceptions import UserMistake
+
+BenchOption = Annotated[
+    str, typer.Option("--bench", metavar="FILE", help="Bench file, or 'simulated' to start one for this command.")
+]
+SeedOption = Annotated[
+    int, typer.Option("--seed", min=0, help="Seed of every random draw, of the simulated bench too.")
+]
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="Machine-readable result on standard output, progress on standard error.")
+]
+OutFolder = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for run files; made if it is missing.")]
+CellsOption = Annotated[
+    str, typer.Option("--cells", help="Cells: 'all', 'ROWS,COLS' such as '0:4,0:4' or '3,:', several joined by '+'.")
+]
+DataOption = Annotated[str, typer.Option("--data", help="Data set.")]
+NetworkArgument = Annotated[Path, typer.Argument(metavar="NETWORK", help="Network file (.safetensors) of ours.")]
+
+
+def parse_settings(settings: list[str]) -> dict[str, Any]:
+    """Turn ``name=value`` options into a dictionary; values are checked later by the parameter model.
+
+    Raises:
+        UserMistake: an option is not of that form.
+    """
+    parsed = {}
+    for setting in settings:
+        name, equals, value = setting.partition("=")
+        if not equals or not name.strip():
+            raise UserMistake(f"--set {setting!r}: write it as name=value")
+        parsed[name.strip()] = value.strip()
+    return parsed

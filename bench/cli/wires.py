@@ -1,0 +1,137 @@
+"""Commands that deal with a bench: simulate, check, safe, run, recover, gui."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from bench.cells import parse_cells
+from bench.config import BenchFile, load_bench_file
+from bench.console import Reporter
+from bench.stopping import stop_on_signals
+from models.exceptions import BenchFailure, UserMistake
+
+
+def simulate_command(seed: int, write: Path, device: Path | None, baud: int | None, tcp: bool, as_json: bool) -> None:
+    """Serve a simulated bench until Ctrl-C."""
+    from data.device_files import load_device
+    from drivers.simulated.bench import SimulatedBench
+
+    population = None if device is None else load_device(device)
+    transport = "tcp" if tcp or sys.platform == "win32" else "pty"
+    with stop_on_signals() as stop, SimulatedBench(seed, population, transport, baud) as bench:
+        try:
+            bench.write_bench_file(write)
+        except OSError as error:
+            raise UserMistake(f"bench file {write}: {error.strerror}; name another one with --write") from None
+        reporter = Reporter(as_json)
+        resources = {"supply": bench.supply.resource, "smu": bench.smu.resource, "board": bench.board.port}
+        values = {"bench_file": str(write), "seed": seed, **resources}
+        reporter.result(values, [("bench file", str(write)), *resources.items()], "simulated bench; Ctrl-C ends it")
+        sys.stdout.flush()
+        stop.wait()
+
+
+def _bench_file(source: str) -> tuple[BenchFile, str]:
+    return load_bench_file(Path(source))
+
+
+def check_command(source: str, as_json: bool) -> None:
+    """Verdict on every instrument of a bench."""
+    from bench.session import SIMULATED, check_bench, simulated_bench
+
+    if source == SIMULATED:
+        with simulated_bench() as (config, _):
+            rows = check_bench(config)
+    else:
+        rows = check_bench(_bench_file(source)[0])
+    good = all(row.ok for row in rows)
+    lines = [
+        (f"{'ok ' if row.ok else 'FAIL'} {row.role}", f"{row.driver} at {row.resource}: {row.answer}") for row in rows
+    ]
+    Reporter(as_json).result({"ok": good, "instruments": [asdict(row) for row in rows]}, lines, f"bench {source}")
+    if not good:
+        raise typer.Exit(max(row.exit_status for row in rows))
+
+
+def safe_command(source: str, as_json: bool) -> None:
+    """Every output at 0 V and off."""
+    from bench.session import open_bench
+
+    with open_bench(source) as bench:
+        report = bench.safe_off()
+    values = {"confirmed": report.confirmed, "instruments": [asdict(step) for step in report.steps]}
+    Reporter(as_json).result(values, [(step.role, str(step)) for step in report.steps], "safe state")
+    if not report.confirmed:
+        raise BenchFailure("the safe state is not confirmed: switch the instruments named UNKNOWN off by hand")
+
+
+def list_procedures_command(as_json: bool) -> None:
+    """Every procedure with its parameters."""
+    from bench.procedures import PROCEDURES
+
+    listed: dict[str, Any] = {}
+    lines = []
+    for name, procedure in PROCEDURES.items():
+        fields = {
+            key: {"default": field.default, "description": field.description}
+            for key, field in procedure.parameters.model_fields.items()
+        }
+        listed[name] = {"summary": procedure.summary, "parameters": fields}
+        described = [f"  {key} = {field['default']}: {field['description']}" for key, field in fields.items()]
+        lines.append((name, "\n".join([procedure.summary, *described])))
+    Reporter(as_json).result(listed, lines, "procedures")
+
+
+def run_command(
+    name: str, source: str, settings: dict[str, Any], cells: str, out: Path, seed: int, as_json: bool
+) -> None:
+    """Run a procedure and record it."""
+    from bench.procedures import find_procedure
+    from bench.runner import prepare_folder, run
+    from bench.session import open_bench
+
+    procedure = find_procedure(name)
+    if "seed" in procedure.parameters.model_fields:
+        settings.setdefault("seed", seed)
+    parameters = procedure.parse(settings)
+    prepare_folder(out)
+    reporter = Reporter(as_json)
+    reporter.stage(f"{name}: {procedure.summary}")
+    with stop_on_signals() as stop, open_bench(source, seed) as bench:
+        mask = parse_cells(cells, bench.config.geometry)
+        outcome = run(
+            procedure, parameters, bench, out, cells=mask, seeds={"seed": seed}, on_step=reporter.step, stop=stop
+        )
+    reporter.done(f"{outcome.status}, {outcome.records} records")
+    values = {
+        "status": outcome.status,
+        "records": outcome.records,
+        "run_file": str(outcome.run_file),
+        "result": outcome.result,
+    }
+    shown = [(key, str(value)) for key, value in outcome.result.items()]
+    reporter.result(values, [*shown, ("run file", str(outcome.run_file))], name)
+
+
+def recover_command(path: Path, as_json: bool) -> None:
+    """Finish run files that a crash left."""
+    from data.runs import find_interrupted, recover
+
+    left = find_interrupted(path) if path.is_dir() else [path]
+    recovered = [str(recover(run_file)) for run_file in left]
+    lines = [("recovered", name) for name in recovered] or [("nothing to recover in", str(path))]
+    Reporter(as_json).result({"recovered": recovered}, lines)
+
+
+def gui_command(source: str, seed: int) -> int:
+    """Open the window; returns its exit status."""
+    try:
+        from bench.gui import show
+    except ImportError as error:
+        raise UserMistake(f"the window cannot open: {error}; install Qt's system libraries, see the README") from None
+    return show(source, seed)

@@ -1,0 +1,244 @@
+"""The bench file: which driver and which resource fill each role, the chip, its operating points, the limits.
+
+A TOML file checked as a whole before anything is opened: unknown keys are refused, and every operating point must lie
+within the file's own limits.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from drivers.limits import Range
+from drivers.operating_points import DirectPoint, OperatingPoints, PulsePoint, RailVoltages, SensePoint
+from models.cells import Geometry
+from models.exceptions import UserMistake
+
+SCHEMA = "rram-bench bench 1"
+
+Volts = Annotated[float, Field(allow_inf_nan=False)]
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Span = tuple[Volts, Volts]
+
+
+class Section(BaseModel):
+    """A table of the bench file: frozen, and no key that we do not know."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Channels(Section):
+    """Supply channel of each rail, counted from 1."""
+
+    vdd: int = Field(ge=1)
+    vddc: int = Field(ge=1)
+    vddr: int = Field(ge=1)
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Self:
+        if len({self.vdd, self.vddc, self.vddr}) != 3:
+            raise ValueError("vdd, vddc and vddr must be three different channels")
+        return self
+
+
+class Supply(Section):
+    """The DC supply of the chip's three rails."""
+
+    driver: Literal["keithley-2230g"]
+    resource: str
+    serial: str | None = None
+    channels: Channels
+    current_limit_a: Annotated[float, Field(gt=0, le=5)] = 0.05
+    settle_s: Seconds = 0.6
+    tolerance_v: Annotated[float, Field(gt=0, le=0.5)] = 0.05
+
+
+class Smu(Section):
+    """The source-measure unit on the direct-access pads."""
+
+    driver: Literal["keithley-2450"]
+    resource: str
+    serial: str | None = None
+    power_line_cycles: Annotated[float, Field(ge=0.01, le=10)] = 1.0
+
+
+class Board(Section):
+    """The controller board that drives the chip's lines."""
+
+    driver: Literal["framed"]
+    port: str
+    baudrate: int = Field(default=921600, gt=0)
+    watchdog_s: Seconds = 10.0
+
+
+class ChipSection(Section):
+    """The chip that is expected in the socket."""
+
+    rows: int = Field(ge=1, le=1024)
+    cols: int = Field(ge=1, le=1024)
+    id: str | None = None
+
+
+class RailsAt(Section):
+    """Voltages of the three rails at an operating point."""
+
+    vdd_v: Volts
+    vddc_v: Volts
+    vddr_v: Volts
+
+    @property
+    def rails(self) -> RailVoltages:
+        """As the drivers take them."""
+        return RailVoltages(self.vdd_v, self.vddc_v, self.vddr_v)
+
+
+class PulseAt(RailsAt):
+    """An operating point that programs."""
+
+    width_s: Seconds
+
+
+class SenseAt(RailsAt):
+    """The operating point of a read through the sense amplifiers."""
+
+    precharge_s: Seconds
+    window_s: Seconds
+
+
+class DirectAt(RailsAt):
+    """The operating point of a resistance measurement through direct access."""
+
+    read_v: Volts
+    compliance_a: Annotated[float, Field(gt=0)]
+
+
+class Points(Section):
+    """The operating points, named as the field names them."""
+
+    FORM: PulseAt
+    SET: PulseAt
+    RESET: PulseAt
+    WEAK_RESET: PulseAt
+    SENSE: SenseAt
+    DIRECT: DirectAt
+
+
+class Limits(Section):
+    """The envelope: closed ranges ``[low, high]`` that no path to the chip may leave."""
+
+    vdd_v: Span
+    vddc_v: Span
+    vddr_v: Span
+    pulse_width_s: Span
+    pulse_count: tuple[int, int]
+    sense_window_s: Span
+    smu_voltage_v: Span
+    smu_compliance_a: Span
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        for key, (low, high) in self:
+            if low > high:
+                raise ValueError(f"{key}: [{low:g}, {high:g}] has its bounds in the wrong order")
+        return self
+
+
+class BenchFile(Section):
+    """A whole bench file."""
+
+    schema_: Literal["rram-bench bench 1"] = Field(alias="schema")
+    name: str
+    supply: Supply
+    smu: Smu | None = None
+    board: Board
+    chip: ChipSection
+    operating_points: Points
+    limits: Limits
+
+    @model_validator(mode="after")
+    def _points_within_limits(self) -> Self:
+        for name, point in self.operating_points:
+            checks = {"vdd_v": point.vdd_v, "vddc_v": point.vddc_v, "vddr_v": point.vddr_v}
+            if isinstance(point, PulseAt):
+                checks["pulse_width_s"] = point.width_s
+            if isinstance(point, SenseAt):
+                checks["sense_window_s"] = point.window_s
+            if isinstance(point, DirectAt):
+                checks["smu_voltage_v"] = point.read_v
+                checks["smu_compliance_a"] = point.compliance_a
+            for key, value in checks.items():
+                low, high = getattr(self.limits, key)
+                if not low <= value <= high:
+                    raise ValueError(
+                        f"operating_points.{name}: {value:g} is outside limits.{key} = [{low:g}, {high:g}]"
+                    )
+        return self
+
+    @property
+    def geometry(self) -> Geometry:
+        """Size of the array."""
+        return Geometry(self.chip.rows, self.chip.cols)
+
+    def limit(self, key: str, unit: str) -> Range:
+        """One range of the envelope, for the drivers' guards."""
+        low, high = getattr(self.limits, key)
+        return Range(low, high, unit, f"limits.{key} of bench {self.name!r}")
+
+    @property
+    def points(self) -> OperatingPoints:
+        """The operating points, as the chip takes them."""
+        at = self.operating_points
+        return OperatingPoints(
+            form=PulsePoint("FORM", at.FORM.rails, at.FORM.width_s),
+            set=PulsePoint("SET", at.SET.rails, at.SET.width_s),
+            reset=PulsePoint("RESET", at.RESET.rails, at.RESET.width_s),
+            weak_reset=PulsePoint("WEAK_RESET", at.WEAK_RESET.rails, at.WEAK_RESET.width_s),
+            sense=SensePoint("SENSE", at.SENSE.rails, at.SENSE.precharge_s, at.SENSE.window_s),
+            direct=DirectPoint("DIRECT", at.DIRECT.rails, at.DIRECT.read_v, at.DIRECT.compliance_a),
+        )
+
+
+def parse_bench_file(text: str, where: str) -> BenchFile:
+    """Check the text of a bench file; ``where`` names it in errors.
+
+    Raises:
+        UserMistake: it is no TOML, or a key or value is wrong; the line names the first key and what is allowed.
+    """
+    try:
+        content = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UserMistake(f"{where}: not a TOML file: {error}") from None
+    try:
+        return BenchFile.model_validate(content)
+    except ValidationError as error:
+        raise UserMistake(f"{where}: {explain(error)}") from None
+
+
+def explain(error: ValidationError) -> str:
+    """The first complaint of pydantic as one line: which key, what is wrong with it, and how many more there are."""
+    first, *others = error.errors()
+    key = ".".join(str(part) for part in first["loc"])
+    message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "extra_forbidden":
+        message = "unknown key; remove it or correct its spelling"
+    elif first["type"] == "missing":
+        message = "this key is missing"
+    more = f" (and {len(others)} more)" if others else ""
+    return f"{key}: {message}{more}" if key else f"{message}{more}"
+
+
+def load_bench_file(path: Path) -> tuple[BenchFile, str]:
+    """Read and check a bench file; return it with its text, which goes into every run file.
+
+    Raises:
+        UserMistake: no such file, not readable, or wrong content.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not a text file"
+        raise UserMistake(f"bench file {path}: {reason}; name an existing file, or use --bench simulated") from None
+    return parse_bench_file(text, str(path)), text

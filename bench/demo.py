@@ -1,0 +1,127 @@
+"""The whole loop in one go: form, characterise, fit, train, predict, infer on silicon, compare.
+
+It calls the same functions as the single commands, and leaves what each of them leaves.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from bench.inference import InferenceParameters, inference_procedure
+from bench.loop import fit_characterisation, predict_silicon, train_network
+from bench.pictures import array_picture
+from bench.procedure import Parameters, Procedure, Step
+from bench.procedures.characterise import CHARACTERISE, CharacteriseParameters
+from bench.procedures.forming import FORMING, FormingParameters
+from bench.runner import RunResult, prepare_folder, run
+from bench.session import Bench, open_bench
+from bench.stopping import StopToken
+
+NETWORK = "digits-bnn"
+DATA = "digits"
+
+
+class Stages(Protocol):
+    """Who is told how the loop goes."""
+
+    def stage(self, text: str) -> None:
+        """A stage begins."""
+
+    def step(self, step: Step) -> None:
+        """A record is on disk, or there is progress."""
+
+    def done(self, text: str) -> None:
+        """The stage ended."""
+
+
+@dataclass(frozen=True)
+class Loop:
+    """What all stages of one loop share."""
+
+    bench: Bench
+    seed: int
+    folder: Path
+    stages: Stages
+    stop: StopToken
+
+    def run(self, text: str, procedure: Procedure, parameters: Parameters) -> RunResult:
+        """Run a procedure as a stage of the loop."""
+        self.stages.stage(text)
+        seeds = {"seed": self.seed}
+        return run(
+            procedure, parameters, self.bench, self.folder, seeds=seeds, on_step=self.stages.step, stop=self.stop
+        )
+
+
+def run_demo(seed: int, source: str, folder: Path, stages: Stages, stop: StopToken) -> dict[str, Any]:
+    """Run the loop on the bench that ``source`` names.
+
+    Returns:
+        The result as plain data: accuracies, prediction with its interval, cells, bit errors, files, seconds.
+
+    Raises:
+        Stopped: a stop was asked for; the bench is in its safe state.
+        RramBenchError: something failed; the bench is in its safe state.
+    """
+    started = time.monotonic()
+    prepare_folder(folder)
+    stages.stage("connecting")
+    with open_bench(source, seed) as bench:
+        stages.done(f"{bench.config.name}, chip {bench.chip.chip_id}")
+        result = _run_loop(Loop(bench, seed, folder, stages, stop))
+    return {"seed": seed, **result, "folder": str(folder), "seconds": round(time.monotonic() - started, 2)}
+
+
+def _run_loop(loop: Loop) -> dict[str, Any]:
+    from data.datasets import load_dataset
+
+    stages, seed = loop.stages, loop.seed
+    device_file, network_file, picture = (
+        loop.folder / name for name in ("device.toml", f"{NETWORK}.safetensors", "array.png")
+    )
+    formed = loop.run("forming", FORMING, FormingParameters()).result
+    stages.done(f"{formed['formed']} of {formed['cells']} cells formed")
+
+    measured = loop.run("characterising", CHARACTERISE, CharacteriseParameters(seed=seed))
+    stages.done(f"{measured.records} records in {measured.run_file.name}")
+
+    stages.stage("fitting the device")
+    fitted = fit_characterisation(measured.run_file, device_file)
+    stages.done("; ".join(fitted.headlines))
+
+    stages.stage(f"training {NETWORK} on {DATA}")
+    data = load_dataset(DATA)
+    network = train_network(NETWORK, data, seed, network_file, stages.step, loop.stop)
+    stages.done(
+        f"{network.accuracy(data.test_images, data.test_labels):.2%} on {len(data.test_labels)} held-out samples"
+    )
+
+    stages.stage("predicting the accuracy on silicon")
+    predictions = predict_silicon(network, data, fitted.device, loop.bench.chip.geometry, seed)
+    predicted = {
+        "mean": sum(prediction.mean for prediction in predictions.values()) / len(predictions),
+        "low": min(prediction.low for prediction in predictions.values()),
+        "high": max(prediction.high for prediction in predictions.values()),
+    }
+    stages.done(f"{predicted['mean']:.2%}, 95 % interval {predicted['low']:.2%} to {predicted['high']:.2%}")
+
+    inference = inference_procedure(network, data.test_images, data.test_labels)
+    silicon = loop.run("programming tiles and inferring on silicon", inference, InferenceParameters())
+    answer = silicon.result
+    stages.done(f"{answer['tiles']} tiles, {silicon.records} records in {silicon.run_file.name}")
+    array_picture(silicon.run_file, picture, f"{network.name} on chip {loop.bench.chip.chip_id}")
+    return {
+        "software_accuracy": answer["software_accuracy"],
+        "predicted_accuracy": predicted,
+        "silicon_accuracy": answer["accuracy"],
+        "cells": {"total": formed["cells"], "formed": formed["formed"], **answer["cells"]},
+        "bit_errors": answer["bit_errors"],
+        "run_file": str(silicon.run_file),
+        "picture": str(picture),
+        "device_file": str(device_file),
+        "network_file": str(network_file),
+        "runs": [str(path) for path in sorted(loop.folder.glob("*.h5"))],
+    }

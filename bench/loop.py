@@ -1,0 +1,104 @@
+"""The stages of the loop as single calls: fit, train, predict. Command line, demo and screen share them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bench.procedure import Progress
+from data.device_files import DeviceFile, default_device, save_device
+from data.networks import save_network
+from data.runs import open_run
+from models.exceptions import UserMistake
+
+if TYPE_CHECKING:
+    from bench.stopping import StopToken
+    from calibration.device_fit import FitResult
+    from data.datasets import Dataset
+    from models.cells import Geometry
+    from models.integer import IntegerNetwork
+    from models.prediction import Prediction, ReadErrorRates
+
+EPOCHS = 60
+PREDICTION_DRAWS = 200
+PREDICTION_STREAM = 0x9E
+"""Second word of the seed of a prediction, so that it shares no draws with the training of the same seed."""
+
+
+def fit_characterisation(run_file: Path, out: Path) -> FitResult:
+    """Fit a characterisation run on top of the default device, and write the device file.
+
+    Raises:
+        UserMistake: not a run file of a characterisation, or its data cannot support a fit; nothing is written.
+    """
+    from calibration.device_fit import fit_device
+
+    fitted = fit_device(open_run(run_file), default_device())
+    save_device(out, fitted.device)
+    return fitted
+
+
+def train_network(
+    name: str, data: Dataset, seed: int, out: Path, on_progress: Callable[[Progress], None], stop: StopToken
+) -> IntegerNetwork:
+    """Train an architecture, fold it to integers, and save it.
+
+    Args:
+        on_progress: told of each epoch and of how good the network is by then.
+
+    Raises:
+        UserMistake: unknown architecture, or ``out`` cannot be written.
+        Stopped: a stop was asked for; nothing is written.
+    """
+    from models.training import EpochRecord, train
+
+    def on_epoch(epoch: EpochRecord) -> None:
+        on_progress(Progress(epoch.epoch, EPOCHS, f"{epoch.test_accuracy:.2%} on held-out samples"))
+
+    network, history = train(name, data, seed, EPOCHS, on_epoch=on_epoch, should_stop=lambda: stop.requested)
+    stop.check()
+    provenance = {"architecture": name, "data": data.name, "seed": str(seed), "epochs": str(len(history))}
+    save_network(out, network, provenance)
+    return network
+
+
+def predict_silicon(
+    network: IntegerNetwork, data: Dataset, device: DeviceFile, array: Geometry, seed: int
+) -> dict[str, Prediction]:
+    """Accuracy on silicon that the fitted error rates predict, for each way of inferring.
+
+    Raises:
+        UserMistake: the device file has no error rates; it was not fitted to a chip.
+    """
+    from models.prediction import InferenceMode, predict_accuracy
+
+    rates = error_rates(device)
+    modes = tuple(InferenceMode)
+    streams = np.random.default_rng([seed, PREDICTION_STREAM]).spawn(len(modes))
+    return {
+        mode: predict_accuracy(network, data.test_images, data.test_labels, rates, array, PREDICTION_DRAWS, rng, mode)
+        for mode, rng in zip(modes, streams, strict=True)
+    }
+
+
+def error_rates(device: DeviceFile) -> ReadErrorRates:
+    """The error rates of a fitted device file, with their intervals.
+
+    Raises:
+        UserMistake: the file has none.
+    """
+    from models.prediction import EstimatedRate, ReadErrorRates
+
+    def rate(name: str) -> EstimatedRate:
+        quantity = device.quantities.get(f"read_error.{name}")
+        if quantity is None or quantity.low is None or quantity.high is None:
+            raise UserMistake(
+                f"device {device.name!r} has no read_error.{name} with an interval; "
+                "fit one to a characterisation with: rram-bench fit device RUN"
+            )
+        return EstimatedRate(quantity.value, quantity.low, quantity.high)
+
+    return ReadErrorRates(rate("stuck_fraction"), rate("random_rate"), rate("transient_rate"))

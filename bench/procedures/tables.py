@@ -1,0 +1,132 @@
+"""Tables of the run file that several procedures fill, and the rows for them."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.procedure import Record, flags
+from data.runs import Column, Table
+from drivers.chip import Programming, Verdict
+from drivers.errors import ReplyError
+from drivers.roles import Measurement
+from models.cells import Device
+
+CELL = ("row", "col")
+
+
+class ProgrammedState(IntEnum):
+    """What a device was last programmed to, where that is known."""
+
+    LRS = 0
+    HRS = 1
+    UNKNOWN = 2
+
+
+PATTERNS = Table(
+    "patterns",
+    (
+        Column("pattern", "int32", description="index of the pattern in this run"),
+        Column("target", "int8", dims=CELL, description="weight asked for"),
+        Column("sensed", "int8", dims=CELL, description="weight read by the last verify"),
+        Column("verdict", "int8", dims=CELL, flags=flags(Verdict), description="what programming came to"),
+        Column("attempts", "int16", description="passes over the cells, the first included"),
+        Column("raw_errors", "int32", description="cells that read wrong after the first pass"),
+    ),
+    "weights programmed into the array, with their verdicts",
+)
+
+SENSES = Table(
+    "senses",
+    (
+        Column("pattern", "int32", description="index of the pattern in the array, -1 where there is none of this run"),
+        Column("repeat", "int32", description="index of the sense of this pattern"),
+        Column("sensed", "int8", dims=CELL, description="weight read: +1, -1, or 0 for undecided"),
+    ),
+    "reads of the whole array through the sense amplifiers",
+)
+
+RESISTANCES = Table(
+    "resistances",
+    (
+        Column("row", "int16", description="row of the cell"),
+        Column("col", "int16", description="column of the cell"),
+        Column("device", "int8", flags=flags(Device), description="which device of the cell"),
+        Column("state", "int8", flags=flags(ProgrammedState), description="what it was last programmed to"),
+        Column("pattern", "int32", description="index of the pattern in the array, -1 where there is none"),
+        Column("pulses", "int32", description="weak-RESET pulses since SET"),
+        Column("staircase", "int8", description="1 for a point of the weak-RESET staircase"),
+        Column("voltage_v", "float64", units="V", description="forced voltage"),
+        Column("current_a", "float64", units="A", description="measured current"),
+        Column("in_compliance", "int8", description="1 where the current limit was reached"),
+        Column("resistance_ohm", "float64", units="ohm", description="voltage over current; infinite where none flows"),
+    ),
+    "devices measured one by one through direct access",
+)
+
+
+def pattern_record(index: int, programming: Programming) -> Record:
+    """The row of the patterns table for one programmed pattern."""
+    return Record(
+        "patterns",
+        {
+            "pattern": index,
+            "target": programming.target,
+            "sensed": programming.sensed,
+            "verdict": programming.verdict,
+            "attempts": programming.attempts,
+            "raw_errors": programming.raw_errors,
+        },
+    )
+
+
+def sense_records(pattern: int, sensed: NDArray[np.int8]) -> Record:
+    """Rows of the senses table for ``(repeats, rows, cols)`` reads of one pattern."""
+    repeats = len(sensed)
+    return Record(
+        "senses",
+        {"pattern": np.full(repeats, pattern), "repeat": np.arange(repeats), "sensed": sensed},
+        many=True,
+    )
+
+
+def resistance_record(
+    row: int,
+    col: int,
+    device: Device,
+    reading: Measurement,
+    state: ProgrammedState,
+    pattern: int = -1,
+    pulses: int = 0,
+    staircase: bool = False,
+) -> Record:
+    """The row of the resistances table for one measured device.
+
+    Raises:
+        ReplyError: the meter reports no voltage, so there is nothing to divide.
+    """
+    if reading.voltage_v == 0.0:
+        raise ReplyError(
+            f"device ({row}, {col}, {device.name}): the meter reports 0 V forced; a resistance needs a voltage"
+        )
+    # A current of zero or of the wrong sign is noise around an open device: infinite, never a negative resistance.
+    ratio = reading.current_a / reading.voltage_v
+    resistance_ohm = 1.0 / ratio if ratio > 0.0 else np.inf
+    return Record(
+        "resistances",
+        {
+            "row": row,
+            "col": col,
+            "device": int(device),
+            "state": int(state),
+            "pattern": pattern,
+            "pulses": pulses,
+            "staircase": int(staircase),
+            "voltage_v": reading.voltage_v,
+            "current_a": reading.current_a,
+            "in_compliance": int(reading.in_compliance),
+            "resistance_ohm": resistance_ohm,
+        },
+    )

@@ -1,0 +1,199 @@
+"""The runner: takes a procedure from its first voltage to its safe state, and every record to disk on the way."""
+
+from __future__ import annotations
+
+import json
+import platform
+import socket
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.procedure import (
+    OPERATIONS,
+    CellMask,
+    Parameters,
+    Procedure,
+    Record,
+    Result,
+    Step,
+    operation_record,
+)
+from bench.session import Bench, SafeReport
+from bench.stopping import Stopped, StopToken
+from data.runs import RunStatus, RunWriter, find_interrupted, recover
+from drivers.chip import Operation
+from models.exceptions import BenchFailure, UserMistake
+
+PACKAGES = ("rram-bench", "numpy", "h5py", "pyvisa", "pyserial")
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """How a run ended.
+
+    Attributes:
+        status: "completed"; a run that stopped or failed raises instead, after its file is finished.
+        records: rows acknowledged by the store.
+        run_file: the HDF5 file.
+        result: the procedure's own summary.
+    """
+
+    status: str
+    records: int
+    run_file: Path
+    result: Result
+
+
+def run(
+    procedure: Procedure,
+    parameters: Parameters,
+    bench: Bench,
+    folder: Path,
+    *,
+    cells: CellMask | None = None,
+    seeds: dict[str, int] | None = None,
+    on_step: Callable[[Step], None] = lambda step: None,
+    stop: StopToken | None = None,
+) -> RunResult:
+    """Run a procedure on a connected bench and record it in a new file under ``folder``.
+
+    Runs that a crash left in that folder are closed first, as interrupted.
+
+    Args:
+        cells: ``(rows, cols)`` bool, the cells it works on; all by default.
+        seeds: whatever seeds the run depends on, for the record.
+        on_step: told of each record once it is on disk, and of progress.
+        stop: looked at between steps; a stop leaves the bench in its safe state.
+
+    Raises:
+        Stopped: the run was stopped; its file says so.
+        RramBenchError: the run failed; its file says so.
+    """
+    selected = np.ones(bench.config.geometry, dtype=bool) if cells is None else cells
+    token = StopToken() if stop is None else stop
+    token.check()
+    folder = prepare_folder(folder)
+    for left in find_interrupted(folder):
+        recover(left)
+    path = folder / f"{datetime.now().strftime('%Y%m%d-%H%M%S-%f')}-{procedure.name}.h5"
+    writer = RunWriter(
+        path,
+        procedure.name,
+        (OPERATIONS, *procedure.tables),
+        {
+            "row": np.arange(bench.config.chip.rows),
+            "col": np.arange(bench.config.chip.cols),
+            "device": np.arange(2),
+            **procedure.dimensions,
+        },
+        provenance(procedure, parameters, bench, selected, seeds),
+    )
+    # Operations are reported from inside the chip's methods; they reach the disk before the step that follows them.
+    pending: deque[Operation] = deque()
+    bench.chip.listeners.append(pending.append)
+    with writer:
+        try:
+            try:
+                bench.board.set_watchdog(bench.config.board.watchdog_s)
+                result = _drive(procedure, parameters, bench, selected, writer, pending, on_step, token)
+                bench.board.set_watchdog(0.0)
+            finally:
+                bench.chip.listeners.remove(pending.append)
+                report = bench.safe_off()
+                _store(writer, pending, on_step)
+        except Stopped as stopped:
+            writer.finish(RunStatus.STOPPED, _with_safe_state(str(stopped), report))
+            raise
+        if not report.confirmed:
+            raise BenchFailure(_with_safe_state("the run ended", report))
+        records = sum(writer.rows(table.name) for table in (OPERATIONS, *procedure.tables))
+        finished = writer.finish(RunStatus.COMPLETED)
+    return RunResult("completed", records, finished, result)
+
+
+def _with_safe_state(text: str, report: SafeReport) -> str:
+    """Why a run ended, with what became of the safe state where no instrument confirmed it."""
+    return text if report.confirmed else f"{text}; the safe state is not confirmed: {report}"
+
+
+def _drive(
+    procedure: Procedure,
+    parameters: Parameters,
+    bench: Bench,
+    cells: CellMask,
+    writer: RunWriter,
+    pending: deque[Operation],
+    on_step: Callable[[Step], None],
+    token: StopToken,
+) -> Result:
+    steps = procedure.steps(bench.chip, parameters, cells)
+    try:
+        while True:
+            token.check()
+            try:
+                step = next(steps)
+            except StopIteration as end:
+                _store(writer, pending, on_step)
+                result: Result = end.value
+                return result
+            _store(writer, pending, on_step)
+            if isinstance(step, Record):
+                _write(writer, step)
+            on_step(step)
+    finally:
+        steps.close()
+
+
+def _store(writer: RunWriter, pending: deque[Operation], on_step: Callable[[Step], None]) -> None:
+    while pending:
+        record = operation_record(pending.popleft())
+        _write(writer, record)
+        on_step(record)
+
+
+def _write(writer: RunWriter, record: Record) -> None:
+    if record.many:
+        writer.extend(record.table, **record.values)
+    else:
+        writer.append(record.table, **record.values)
+
+
+def prepare_folder(folder: Path) -> Path:
+    """Make a folder that runs can be written to, before any voltage moves. Raises UserMistake when that cannot be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".writable"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise UserMistake(f"folder {folder}: {error.strerror}; name one that can be written to with --out") from None
+    return folder
+
+
+def provenance(
+    procedure: Procedure, parameters: Parameters, bench: Bench, cells: CellMask, seeds: dict[str, int] | None
+) -> dict[str, Any]:
+    """Everything that is needed to repeat the run, as attributes of its file."""
+    return {
+        "parameters": parameters.model_dump_json(),
+        "bench_name": bench.config.name,
+        "bench_file": bench.text,
+        "chip_id": bench.chip.chip_id,
+        "instruments": json.dumps({role: str(identity) for role, identity in bench.identities.items()}),
+        "seeds": json.dumps({} if seeds is None else seeds),
+        "cells": int(cells.sum()),
+        "versions": json.dumps({"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}),
+        "host": socket.gethostname(),
+        "platform": platform.platform(),
+        "started": datetime.now(UTC).isoformat(),
+    }
+
+
+__all__ = ["RunResult", "Stopped", "prepare_folder", "provenance", "run"]

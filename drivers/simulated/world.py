@@ -1,0 +1,65 @@
+"""The one physical world behind all simulated instruments: rails, the direct-access pads and a chip.
+
+What the supply puts on VDDC and VDDR decides what a pulse does to a cell; what the source-measure unit sees is the
+device that the board's direct access connects to its pads. Servers hold :attr:`World.lock` while they act.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from drivers.simulated.chip import SimulatedChip
+
+RAIL_OF_CHANNEL: Mapping[int, str] = {1: "vddr", 2: "vddc", 3: "vdd"}
+"""Wiring of the laboratory's bench: supply channel 1 is VDDR, 2 is VDDC, 3 is VDD."""
+
+LEAKAGE_S = 2e-4
+"""Load of the chip's supply pins, in siemens; only there so that a supply channel measures a current."""
+
+
+class Rails(NamedTuple):
+    """Voltages at the chip's supply pins, in V."""
+
+    vdd_v: float
+    vddc_v: float
+    vddr_v: float
+
+
+class World:
+    """Rails, pads and chip, behind one lock.
+
+    Args:
+        chip: the chip in the socket.
+    """
+
+    def __init__(self, chip: SimulatedChip) -> None:
+        self.chip = chip
+        self.lock = threading.RLock()
+        self._volts = {"vdd": 0.0, "vddc": 0.0, "vddr": 0.0}
+
+    @property
+    def rails(self) -> Rails:
+        """What the chip's supply pins see now."""
+        return Rails(self._volts["vdd"], self._volts["vddc"], self._volts["vddr"])
+
+    def drive_channel(self, channel: int, volts: float) -> None:
+        """A supply channel's terminals now stand at ``volts`` (0 when its output is off)."""
+        with self.lock:
+            self._volts[RAIL_OF_CHANNEL[channel]] = volts
+            self.chip.expose(self.rails)
+
+    def channel_current(self, channel: int) -> float:
+        """Current in A that the chip draws from a supply channel."""
+        with self.lock:
+            return self._volts[RAIL_OF_CHANNEL[channel]] * LEAKAGE_S
+
+    def force_pads(self, volts: float, compliance_a: float) -> tuple[float, float]:
+        """Force ``volts`` on the direct-access pads with a current limit; return the true (voltage, current).
+
+        Without a connected device the pads are open and draw nothing. A large enough voltage programs or damages
+        the device, as it would on a real chip.
+        """
+        with self.lock:
+            return self.chip.force_direct(volts, compliance_a, self.rails)
