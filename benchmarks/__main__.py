@@ -1,0 +1,31 @@
+"""Run the benchmarks that are named, or all of them, and print one table."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from collections.abc import Callable
+from datetime import date
+
+from benchmarks import wire
+from benchmarks.rows import Row
+
+BENCHMARKS: dict[str, Callable[[], list[Row]]] = {"senses": wire.senses, "link": wire.link}
+
+
+def main() -> int:
+    """Print a row per measurement; exit status 2 for an unknown name."""
+    names = sys.argv[1:] if len(sys.argv) > 1 else list(BENCHMARKS)
+    unknown = [name for name in names if name not in BENCHMARKS]
+    if unknown:
+        print(f"no benchmark is called {unknown[0]!r}; there are {', '.join(BENCHMARKS)}", file=sys.stderr)
+        return 2
+    print(f"{date.today()}, {platform.machine()}, Python {platform.python_version()}")
+    for name in names:
+        for row in BENCHMARKS[name]():
+            print(row, flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,92 @@
+"""Speeds of the wire: senses per second through it and in the chip alone, and the share of its capacity used."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from bench.session import Bench, open_bench
+from benchmarks.rows import Row, row, seconds_of
+from data.device_files import default_device
+from drivers.simulated.chip import SimulatedChip
+from drivers.simulated.world import Rails
+from models.cells import Geometry
+
+REPETITIONS = 5
+ARRAY = Geometry(32, 32)
+SENSES = 200
+VECTORS = 450
+BITS_PER_BYTE = 10
+"""On a serial line: a start bit, eight data bits, a stop bit."""
+
+
+def senses() -> list[Row]:
+    """Cells sensed per second, and products of weight and input per second, both ways in turn."""
+    rng = np.random.default_rng(0)
+    inputs = rng.choice(np.array([-1, 1], dtype=np.int8), size=(VECTORS, ARRAY.cols))
+    weights = rng.choice(np.array([-1, 1], dtype=np.int8), size=ARRAY)
+    rates: dict[str, list[float]] = {}
+    with open_bench() as bench:
+        bench.chip.form(~bench.chip.no_devices())
+        bench.chip.program(weights)
+        chip = _programmed_chip(bench, weights)
+        sense = bench.chip.points.sense
+        rails, timing = Rails(*sense.rails), (sense.precharge_s, sense.window_s)
+        actions: dict[str, tuple[int, Callable[[], object]]] = {
+            "cells sensed through the wire": (SENSES * ARRAY.cells, lambda: bench.chip.read(SENSES)),
+            "cells sensed in the chip alone": (SENSES * ARRAY.cells, lambda: chip.sense(rails, *timing, SENSES)),
+            "XNOR products through the wire": (VECTORS * ARRAY.cells, lambda: bench.chip.xnor(inputs)),
+            "XNOR products in the chip alone": (
+                VECTORS * ARRAY.cells,
+                lambda: chip.xnor(inputs, rails, *timing, ARRAY),
+            ),
+        }
+        for _ in range(REPETITIONS):
+            for name, (count, action) in actions.items():
+                rates.setdefault(name, []).append(count / seconds_of(action))
+    table = [row(name, "per second", values) for name, values in rates.items()]
+    for what in ("cells sensed", "XNOR products"):
+        wired, alone = rates[f"{what} through the wire"], rates[f"{what} in the chip alone"]
+        ratios = [one / other for one, other in zip(wired, alone, strict=True)]
+        table.append(row(f"{what}: through the wire / chip alone", "ratio", ratios))
+    return table
+
+
+def _programmed_chip(bench: Bench, weights: np.ndarray) -> SimulatedChip:
+    """A chip like the one behind the wire, in this process."""
+    from models.cells import Polarity, lrs_devices
+
+    chip = SimulatedChip(default_device().model, ARRAY, 0, "alone")
+    points, low = bench.chip.points, lrs_devices(weights)
+    chip.pulse(Polarity.SET, np.ones_like(low), points.form.width_s, 1, Rails(*points.form.rails))
+    chip.pulse(Polarity.SET, low, points.set.width_s, 1, Rails(*points.set.rails))
+    chip.pulse(Polarity.RESET, ~low, points.reset.width_s, 1, Rails(*points.reset.rails))
+    return chip
+
+
+def link() -> list[Row]:
+    """Share of the serial line's capacity that is used, in the busier direction, at two speeds."""
+    table = []
+    for baud in (921_600, 12_000_000):
+        with open_bench(baud=baud) as bench:
+            bench.chip.form(~bench.chip.no_devices())
+            rng = np.random.default_rng(1)
+            inputs = rng.choice(np.array([-1, 1], dtype=np.int8), size=(VECTORS, ARRAY.cols))
+            patterns = rng.choice(np.array([-1, 1], dtype=np.int8), size=(8, *ARRAY))
+            jobs: dict[str, Callable[[], object]] = {
+                "programming 8 tiles with verify": lambda b=bench, p=patterns: [b.chip.program(one) for one in p],
+                f"XNOR of {VECTORS} vectors": lambda b=bench, v=inputs: b.chip.xnor(v),
+            }
+            for name, job in jobs.items():
+                shares = [_share(bench, job, baud) for _ in range(REPETITIONS)]
+                table.append(row(f"link used at {baud} bit/s, {name}", "of its capacity", shares))
+    return table
+
+
+def _share(bench: Bench, job: Callable[[], object], baud: int) -> float:
+    stats = bench.board.link.stats
+    sent, received = stats.bytes_out, stats.bytes_in
+    seconds = seconds_of(job)
+    busiest = max(stats.bytes_out - sent, stats.bytes_in - received)
+    return busiest * BITS_PER_BYTE / (baud * seconds)
