@@ -20,7 +20,7 @@ from data.runs import Column, Table
 from drivers.chip import Chip, Programming, Verdict
 from models.cells import Weights
 from models.exceptions import UserMistake
-from models.integer import IntegerNetwork, classify, exact_sums
+from models.integer import IntegerLayer, IntegerNetwork, classify, exact_sums
 from models.prediction import InferenceMode
 
 Sums = NDArray[np.int32]
@@ -133,14 +133,14 @@ def _infer(
             if HOST in parameters.modes:
                 block = sensed[: tile.rows, : tile.cols]
                 sums[HOST][:, tile.outputs] += exact_sums(block, activations[HOST][:, tile.inputs])
+                if tile is plan.tiles[-1]:
+                    yield _accuracy(HOST, layer, sums[HOST], labels, number, len(plan.tiles))
             if XNOR in parameters.modes:
                 for record, answered in _xnor(chip, tile, number, activations[XNOR], sums[XNOR], batch):
                     yield record
                     if tile is plan.tiles[-1]:
                         # The last tile completes the answers batch by batch: the accuracy so far can be shown.
-                        right = classify(layer.scores(sums[XNOR][:answered])) == labels[:answered]
-                        text = f"accuracy on silicon {right.mean():.2%} after {answered} of {len(labels)} samples"
-                        yield Progress(number, len(plan.tiles), text)
+                        yield _accuracy(XNOR, layer, sums[XNOR][:answered], labels, number, len(plan.tiles))
         if index < len(network.layers) - 1:
             activations = {mode: layer.activate(sums[mode]) for mode in parameters.modes}
         else:
@@ -171,6 +171,16 @@ def _xnor(
         padded[: len(vectors), : tile.rows] = answered
         record = Record("xnor_sums", {"tile": number, "first": first, "count": len(vectors), "sums": padded})
         yield record, first + len(vectors)
+
+
+def _accuracy(
+    mode: InferenceMode, last: IntegerLayer, sums: Sums, labels: NDArray[np.int64], done: int, total: int
+) -> Progress:
+    """Progress with the accuracy over the samples that are answered so far."""
+    answered = len(sums)
+    accuracy = float((classify(last.scores(sums)) == labels[:answered]).mean())
+    text = f"accuracy on silicon, {mode.value}: {accuracy:.2%} after {answered} of {len(labels)} samples"
+    return Progress(done, total, text, {mode.value: accuracy, "samples": answered})
 
 
 def _sample_records(

@@ -40,11 +40,18 @@ class Record:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run is: ``done`` of ``total`` steps, and what it is doing."""
+    """How far a run is.
+
+    Attributes:
+        done, total: steps.
+        text: what it is doing.
+        live: numbers worth watching while it runs, by name.
+    """
 
     done: int
     total: int
     text: str
+    live: Mapping[str, float] = field(default_factory=dict)
 
 
 Step = Record | Progress

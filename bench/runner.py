@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import platform
 import socket
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -70,7 +69,7 @@ def run(
         cells: ``(rows, cols)`` bool, the cells it works on; all by default.
         seeds: whatever seeds the run depends on, for the record.
         on_step: told of each record once it is on disk, and of progress.
-        stop: looked at between steps; a stop leaves the bench in its safe state.
+        stop: looked at after each exchange with the chip; a stop leaves the bench in its safe state.
 
     Raises:
         Stopped: the run was stopped; its file says so.
@@ -95,19 +94,23 @@ def run(
         },
         provenance(procedure, parameters, bench, selected, seeds),
     )
-    # Operations are reported from inside the chip's methods; they reach the disk before the step that follows them.
-    pending: deque[Operation] = deque()
-    bench.chip.listeners.append(pending.append)
+
+    def on_operation(operation: Operation) -> None:
+        # Each exchange with the chip reaches the disk before the next one, and a stop is obeyed after it: a step of a
+        # procedure can be many exchanges long.
+        _store(writer, operation_record(operation), on_step)
+        token.check()
+
+    bench.chip.listeners.append(on_operation)
     with writer:
         try:
             try:
                 bench.board.set_watchdog(bench.config.board.watchdog_s)
-                result = _drive(procedure, parameters, bench, selected, writer, pending, on_step, token)
+                result = _drive(procedure, parameters, bench, selected, writer, on_step, token)
                 bench.board.set_watchdog(0.0)
             finally:
-                bench.chip.listeners.remove(pending.append)
+                bench.chip.listeners.remove(on_operation)
                 report = bench.safe_off()
-                _store(writer, pending, on_step)
         except Stopped as stopped:
             writer.finish(RunStatus.STOPPED, _with_safe_state(str(stopped), report))
             raise
@@ -129,7 +132,6 @@ def _drive(
     bench: Bench,
     cells: CellMask,
     writer: RunWriter,
-    pending: deque[Operation],
     on_step: Callable[[Step], None],
     token: StopToken,
 ) -> Result:
@@ -140,29 +142,23 @@ def _drive(
             try:
                 step = next(steps)
             except StopIteration as end:
-                _store(writer, pending, on_step)
                 result: Result = end.value
                 return result
-            _store(writer, pending, on_step)
             if isinstance(step, Record):
-                _write(writer, step)
-            on_step(step)
+                _store(writer, step, on_step)
+            else:
+                on_step(step)
     finally:
         steps.close()
 
 
-def _store(writer: RunWriter, pending: deque[Operation], on_step: Callable[[Step], None]) -> None:
-    while pending:
-        record = operation_record(pending.popleft())
-        _write(writer, record)
-        on_step(record)
-
-
-def _write(writer: RunWriter, record: Record) -> None:
+def _store(writer: RunWriter, record: Record, on_step: Callable[[Step], None]) -> None:
+    """Write a record; only then is anybody told of it."""
     if record.many:
         writer.extend(record.table, **record.values)
     else:
         writer.append(record.table, **record.values)
+    on_step(record)
 
 
 def prepare_folder(folder: Path) -> Path:

@@ -26,7 +26,8 @@ from drivers.visa_link import open_visa
 from models.exceptions import BenchFailure, RramBenchError, UserMistake
 
 SIMULATED = "simulated"
-START_TIMEOUT_S = 20.0
+END_TIMEOUT_S = 20.0
+_NEW_PROCESS_GROUP = 0x200  # subprocess.CREATE_NEW_PROCESS_GROUP, which exists on Windows only
 
 
 class Safeable(Protocol):
@@ -266,7 +267,9 @@ def simulated_bench(
     command += [] if device is None else ["--device", str(device)]
     command += [] if baud is None else ["--baud", str(baud)]
     command += ["--transport", "pty" if sys.platform != "win32" else "tcp"]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    # Ctrl-C reaches the whole foreground group; the bench must outlive its client to be switched off by it.
+    apart = {"start_new_session": True} if sys.platform != "win32" else {"creationflags": _NEW_PROCESS_GROUP}
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, **apart)
     try:
         text = _read_bench_file(process)
         yield parse_bench_file(text, "bench file of the simulated bench"), text
@@ -292,7 +295,7 @@ def _end(process: subprocess.Popen[str]) -> None:
     process.stdin.close()
     process.stdout.close()
     try:
-        process.wait(timeout=START_TIMEOUT_S)
+        process.wait(timeout=END_TIMEOUT_S)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()

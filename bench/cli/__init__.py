@@ -15,9 +15,9 @@ def main() -> None:
 
 def status_of_command() -> int:
     """Run the command line of ``sys.argv`` and return its exit status."""
-    from bench.cli.app import app
-
     try:
+        from bench.cli.app import app
+
         # Usage errors are printed and turned into SystemExit(2) by the parser itself.
         app(prog_name="rram-bench")
     except SystemExit as end:

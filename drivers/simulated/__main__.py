@@ -7,7 +7,6 @@ parent ends, because the pipe to its standard input closes with it.
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
 from pathlib import Path
 
@@ -24,8 +23,6 @@ def main() -> int:
     parser.add_argument("--transport", choices=("pty", "tcp"), default="pty")
     parser.add_argument("--baud", type=int)
     options = parser.parse_args()
-    # Ctrl-C reaches the whole foreground group; the bench must outlive its client to be switched off by it.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         device = None if options.device is None else load_device(options.device)
         with SimulatedBench(options.seed, device, options.transport, options.baud) as bench:
