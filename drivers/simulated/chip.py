@@ -1,0 +1,255 @@
+"""The simulated chip: an array of 2T2R cells with sense amplifiers, made of the models and of nothing else.
+
+All that is random comes from generators spawned from the seed, one each for fabrication, programming, weak RESET,
+sensing and damage, so that the same exchanges give the same answers bit by bit.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models import sense
+from models.arrays import NumpyArrays
+from models.cells import Device, DeviceMask, DeviceState, Geometry, Polarity
+from models.device_model import DeviceModel
+from models.devices import rram
+from models.devices.weak_reset import WeakResetDevices
+from models.exceptions import UserMistake
+
+if TYPE_CHECKING:
+    from drivers.simulated.world import Rails
+
+
+class SimulatedChip:
+    """A chip in the socket.
+
+    The chip does nothing while VDD is below its core threshold, and no device is reached while VDDR does not open the
+    access transistors. What a pulse does depends on the supplies alone:
+
+    - SET polarity forms virgin devices (each has its own forming voltage, met by the FORM supplies for nearly all) and
+      sets the others above the SET thresholds. The SET supplies exceed the forming voltage and form too, as they do on
+      a real chip; RESET does nothing to a virgin device.
+    - RESET polarity resets above the RESET thresholds. Below them, from the weak-RESET onset on, it moves LRS devices
+      up a little; a device whose drift reaches the ceiling is in the HRS.
+
+    The LRS population is the one read just after a SET: the weak-RESET model's ratio is counted from there.
+
+    Args:
+        model: the device population, the cell and the sense amplifier.
+        geometry: size of the array.
+        seed: of everything random; two chips of one seed are equal.
+        chip_id: identifier that the board reports.
+    """
+
+    def __init__(self, model: DeviceModel, geometry: Geometry, seed: int, chip_id: str) -> None:
+        self.model = model
+        self.geometry = geometry
+        self.chip_id = chip_id
+        fabrication, self._programming, drift, self._sensing, self._damage = (
+            np.random.default_rng(child) for child in np.random.SeedSequence(seed).spawn(5)
+        )
+        shape = (geometry.rows, geometry.cols, len(Device))
+        self._deviates = rram.draw_deviates(shape, fabrication)
+        self._state = rram.fabricated_states(model, shape, fabrication)
+        self._resistance = np.where(
+            self._state == DeviceState.VIRGIN,
+            rram.virgin_ohm(model.virgin, self._deviates.virgin),
+            rram.broken_ohm(model, self._state, self._deviates, fabrication),
+        )
+        self._amplifiers = sense.SenseAmplifiers(model.sense, fabrication.standard_normal(geometry.cols))
+        self._weak = WeakResetDevices(model.weak_reset, shape, NumpyArrays(drift))
+        # ln R of each device less its weak-RESET ratio, as they stood after the last SET
+        self._log_base = np.zeros(shape)
+        self._connected: tuple[int, int, int] | None = None
+
+    @property
+    def state(self) -> NDArray[np.int8]:
+        """State of each device, values of DeviceState, ``(rows, cols, 2)``; a copy."""
+        return self._state.copy()
+
+    @property
+    def resistance_ohm(self) -> NDArray[np.float64]:
+        """Resistance of each device in ohm, ``(rows, cols, 2)``; a copy."""
+        return self._resistance.copy()
+
+    @property
+    def connected(self) -> tuple[int, int, Device] | None:
+        """Which device is on the direct-access pads: ``(row, col, device)``, or None."""
+        if self._connected is None:
+            return None
+        row, col, device = self._connected
+        return row, col, Device(device)
+
+    def pulse(self, polarity: Polarity, devices: DeviceMask, width_s: float, count: int, rails: Rails) -> None:
+        """Apply ``count`` pulses of ``width_s`` to each selected device; they act at once, in closed form.
+
+        Args:
+            devices: ``(rows, cols, 2)`` bool, BL first.
+            rails: what the supply pins see.
+
+        Raises:
+            UserMistake: the mask has another shape or type, the width is not positive, or the count is below 0.
+        """
+        mask = np.asarray(devices)
+        if mask.dtype != np.bool_ or mask.shape != self._state.shape:
+            raise UserMistake(f"devices must be bool of shape {self._state.shape}, not {mask.dtype} of {mask.shape}")
+        if not (np.isfinite(width_s) and width_s > 0.0) or count < 0:
+            raise UserMistake(f"cannot apply {count} pulses of {width_s} s; widths are above 0, counts 0 or more")
+        if count == 0 or not self._reached(rails):
+            return
+        at, hrs = self.model.thresholds, self.model.hrs
+        if polarity == Polarity.SET:
+            current = rram.compliance_a(self.model.lrs, rails.vddr_v)
+            sets = rails.vddc_v >= at.set_vddc_v and rails.vddr_v >= at.set_vddr_v
+            switching = mask & self._switchable if sets else np.zeros_like(mask)
+            if rails.vddr_v >= at.form_vddr_v:
+                switching |= self._forming(mask, rails.vddc_v, at.form_vddc_v, count)
+            self._to_lrs(switching, current)
+        elif rails.vddc_v >= at.reset_vddc_v and rails.vddr_v >= at.reset_vddr_v:
+            device_v = rram.reset_device_v(hrs, rails.vddc_v, rails.vddr_v)
+            self._to_hrs(mask & self._switchable, device_v, width_s)
+        else:
+            self._weak_reset(mask, rram.reset_device_v(hrs, rails.vddc_v, rails.vddr_v), width_s, count)
+
+    def sense(self, rails: Rails, precharge_s: float, window_s: float, repeats: int) -> NDArray[np.int8]:
+        """Sense the whole array: ``(repeats, rows, cols)``, +1, -1, or 0 for undecided.
+
+        A core or word lines that are not supplied, or too short a precharge, leave every cell undecided.
+        """
+        if not self._senses(rails, precharge_s):
+            return np.zeros((repeats, *self.geometry), dtype=np.int8)
+        cells = sense.margins(self.model.sense, self._resistance, rails.vdd_v, window_s)
+        return self._amplifiers.read(cells, rails.vdd_v, repeats, self._sensing)
+
+    def xnor(
+        self, inputs: NDArray[np.int8], rails: Rails, precharge_s: float, window_s: float, geometry: Geometry
+    ) -> NDArray[np.int16]:
+        """XNOR ``inputs`` with the upper left ``geometry`` cells and sum the agreements of each row.
+
+        Args:
+            inputs: ``(n, geometry.cols)`` of -1 and +1.
+
+        Returns:
+            ``(n, geometry.rows)``: agreements minus disagreements, undecided cells counting zero.
+
+        Raises:
+            UserMistake: the geometry does not fit into the array, or the inputs have another shape or value.
+        """
+        if not (0 < geometry.rows <= self.geometry.rows and 0 < geometry.cols <= self.geometry.cols):
+            raise UserMistake(f"a part of {tuple(geometry)} cells does not fit into {tuple(self.geometry)}")
+        if inputs.ndim != 2 or inputs.shape[1] != geometry.cols or not (np.abs(inputs) == 1).all():
+            raise UserMistake(f"inputs must be -1 and +1 of shape (n, {geometry.cols}), not {inputs.shape}")
+        if not self._senses(rails, precharge_s):
+            return np.zeros((len(inputs), geometry.rows), dtype=np.int16)
+        part = self._resistance[: geometry.rows, : geometry.cols]
+        cells = sense.margins(self.model.sense, part, rails.vdd_v, window_s)
+        return self._amplifiers.xnor(cells, inputs, rails.vdd_v, self._sensing)
+
+    def connect(self, row: int, col: int, device: Device) -> None:
+        """Connect one device, and no other, to the direct-access pads.
+
+        Raises:
+            UserMistake: there is no such cell.
+        """
+        if not (0 <= row < self.geometry.rows and 0 <= col < self.geometry.cols):
+            raise UserMistake(f"there is no cell ({row}, {col}) in an array of {tuple(self.geometry)}")
+        self._connected = (row, col, int(Device(device)))
+
+    def disconnect(self) -> None:
+        """Connect no device to the direct-access pads."""
+        self._connected = None
+
+    def force_direct(self, volts: float, compliance_a: float, rails: Rails) -> tuple[float, float]:
+        """Force a voltage on the pads with a current limit, and return the true voltage in V and current in A.
+
+        A positive voltage works in the SET direction, a negative one in the RESET direction. Whatever the connected
+        device sees beyond a threshold acts on it once, as one pulse of reference width, before the answer is taken; the
+        compliance of a SET is the smaller of ``compliance_a`` and what the access transistor passes. Small voltages
+        disturb nothing. Without a connected device, or while the supplies do not open its access transistor, the
+        pads are open.
+        """
+        if self._connected is None or not self._reached(rails):
+            return volts, 0.0
+        seen_v = self._across(volts, compliance_a)
+        mask = np.zeros(self._state.shape, dtype=bool)
+        mask[self._connected] = True
+        at = self.model.thresholds
+        if abs(seen_v) > self.model.absolute_maximum.direct_v:
+            self._break(mask)
+        elif seen_v > 0.0:
+            switching = self._forming(mask, seen_v, at.form_direct_v, 1)
+            if seen_v >= at.set_direct_v:
+                switching |= mask & self._switchable
+            self._to_lrs(switching, min(compliance_a, rram.compliance_a(self.model.lrs, rails.vddr_v)))
+        elif -seen_v >= at.reset_direct_v:
+            self._to_hrs(mask & self._switchable, -seen_v, self.model.hrs.width_ref_s)
+        elif seen_v < 0.0:
+            self._weak_reset(mask, -seen_v, self.model.weak_reset.width_ref_s, 1)
+        true_v = self._across(volts, compliance_a)
+        return true_v, true_v / float(self._resistance[self._connected])
+
+    def expose(self, rails: Rails) -> None:
+        """The supply pins now see ``rails``; beyond an absolute maximum, some devices break for good."""
+        limit = self.model.absolute_maximum
+        if rails.vdd_v > limit.vdd_v or rails.vddc_v > limit.vddc_v or rails.vddr_v > limit.vddr_v:
+            self._break(self._damage.random(self._state.shape) < limit.damage_fraction)
+
+    def _reached(self, rails: Rails) -> bool:
+        """Whether the core works and the word lines open the access transistors."""
+        return rails.vdd_v >= self.model.thresholds.core_vdd_v and rails.vddr_v > self.model.lrs.gate_threshold_v
+
+    def _senses(self, rails: Rails, precharge_s: float) -> bool:
+        return self._reached(rails) and precharge_s >= self.model.sense.precharge_min_s
+
+    @property
+    def _switchable(self) -> NDArray[np.bool_]:
+        """Devices that SET and RESET act on."""
+        return np.isin(self._state, (DeviceState.LRS, DeviceState.HRS))
+
+    def _forming(self, mask: DeviceMask, applied_v: float, median_v: float, count: int) -> NDArray[np.bool_]:
+        """Virgin devices of ``mask`` that form now."""
+        virgin: NDArray[np.bool_] = mask & (self._state == DeviceState.VIRGIN)
+        deviates = self._deviates.forming[virgin]
+        virgin[virgin] = rram.formed(self.model.thresholds, applied_v, median_v, deviates, count, self._programming)
+        return virgin
+
+    def _to_lrs(self, mask: DeviceMask, current_a: float) -> None:
+        if not mask.any():
+            return
+        self._state[mask] = DeviceState.LRS
+        self._resistance[mask] = rram.draw_lrs(self.model.lrs, current_a, self._deviates.lrs[mask], self._programming)
+        self._weak.set_again(mask)
+        self._log_base[mask] = np.log(self._resistance[mask]) - self._weak.log_ratio[mask]
+
+    def _to_hrs(self, mask: DeviceMask, device_v: float, width_s: float) -> None:
+        self._state[mask] = DeviceState.HRS
+        self._resistance[mask] = rram.draw_hrs(
+            self.model.hrs, device_v, width_s, self._deviates.hrs[mask], self._programming
+        )
+
+    def _weak_reset(self, mask: DeviceMask, device_v: float, width_s: float, count: int) -> None:
+        moved = mask & (self._state == DeviceState.LRS)
+        if device_v < self.model.weak_reset.onset_v or not moved.any():
+            return
+        self._weak.apply(np.where(moved, count, 0), device_v, width_s)
+        ceiling = self.model.weak_reset.ceiling_ohm
+        log_r = np.minimum(self._log_base[moved] + self._weak.log_ratio[moved], np.log(ceiling))
+        self._resistance[moved] = np.exp(log_r)
+        self._state[moved & (self._resistance >= ceiling)] = DeviceState.HRS
+
+    def _break(self, mask: DeviceMask) -> None:
+        """Break the devices of ``mask`` that are not broken yet."""
+        breaking = mask & ~np.isin(self._state, rram.BROKEN_STATES)
+        states = rram.damaged_states(int(breaking.sum()), self._damage)
+        deviates = rram.Deviates(*(deviate[breaking] for deviate in self._deviates))
+        self._state[breaking] = states
+        self._resistance[breaking] = rram.broken_ohm(self.model, states, deviates, self._damage)
+
+    def _across(self, volts: float, compliance_a: float) -> float:
+        """Voltage at the connected device when the source is limited to ``compliance_a``."""
+        assert self._connected is not None
+        limit = compliance_a * float(self._resistance[self._connected])
+        return float(np.clip(volts, -limit, limit))
