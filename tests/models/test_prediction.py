@@ -1,0 +1,241 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from models.cells import Geometry
+from models.exceptions import UserMistake
+from models.integer import IntegerLayer, IntegerNetwork, ThermometerEncoding, classify
+from models.prediction import (
+    CountedRate,
+    EstimatedRate,
+    InferenceMode,
+    ReadErrorRates,
+    disturb_sums,
+    flip_weights,
+    impose_stuck,
+    predict_accuracy,
+    stuck_cells,
+)
+
+ARRAY = Geometry(8, 12)
+
+
+def known(rate: float) -> EstimatedRate:
+    return EstimatedRate(rate, rate, rate)
+
+
+def rates(stuck: float = 0.0, random: float = 0.0, transient: float = 0.0) -> ReadErrorRates:
+    return ReadErrorRates(known(stuck), known(random), known(transient))
+
+
+def random_layer(rng: np.random.Generator, outputs: int, inputs: int) -> IntegerLayer:
+    sign = rng.choice([-1, 1], size=outputs)
+    return IntegerLayer(rng.choice([-1, 1], size=(outputs, inputs)), sign, rng.integers(-4, 5, size=outputs))
+
+
+@pytest.fixture(scope="module")
+def problem():
+    """A random network with the labels that it answers itself: any error can only cost accuracy."""
+    rng = np.random.default_rng(0)
+    layers = (random_layer(rng, 21, 30), random_layer(rng, 4, 21))
+    network = IntegerNetwork("net", ThermometerEncoding(15, (4, 12)), layers, 4)
+    images = rng.integers(0, 17, size=(80, 15)).astype(np.uint8)
+    return network, images, network.predict(images)
+
+
+def brute_force(problem, model, mode, draws, rng):
+    """Every product of every sum is formed and, where it errs, turned by itself."""
+    network, images, labels = problem
+    accuracies = []
+    for _ in range(draws):
+        sampled = model.sample(rng)
+        stuck = stuck_cells(ARRAY, sampled.stuck_fraction, rng)
+        x = network.encode(images)
+        for index, layer in enumerate(network.layers):
+            weights = layer.weights.copy()
+            for i in range(layer.outputs):
+                for j in range(layer.inputs):
+                    if rng.random() < sampled.random_rate:
+                        weights[i, j] *= -1
+                    cell = stuck[i % ARRAY.rows, j % ARRAY.cols]
+                    weights[i, j] = cell if cell != 0 else weights[i, j]
+            senses = (len(x), *weights.shape) if mode is InferenceMode.XNOR else (1, *weights.shape)
+            errors = np.where(rng.random(senses) < sampled.transient_rate, -1, 1)
+            sums = (x[:, None, :] * weights * errors).sum(axis=2)
+            last = index == len(network.layers) - 1
+            x = layer.scores(sums) if last else layer.activate(sums)
+        accuracies.append(np.mean(classify(x) == labels))
+    return np.array(accuracies)
+
+
+@pytest.mark.parametrize("mode", InferenceMode)
+@pytest.mark.parametrize(
+    "model",
+    [rates(transient=0.03), rates(random=0.03), rates(stuck=0.04), rates(0.01, 0.01, 0.02)],
+    ids=["transient", "random", "stuck", "all"],
+)
+def test_prediction_agrees_with_brute_force(problem, mode, model):
+    rng = np.random.default_rng(1)
+    dense = brute_force(problem, model, mode, 150, rng)
+    ours = predict_accuracy(*problem, model, ARRAY, 600, rng, mode).samples
+    # 4 standard errors of the difference; spreads within a third of each other
+    error = math.hypot(dense.std() / math.sqrt(150), ours.std() / math.sqrt(600))
+    assert abs(ours.mean() - dense.mean()) < 4 * error
+    assert 0.67 < ours.std() / dense.std() < 1.5
+    assert ours.mean() < 0.97
+
+
+@pytest.mark.parametrize("mode", InferenceMode)
+def test_without_errors_silicon_is_software(problem, mode):
+    network, images, _ = problem
+    labels = np.random.default_rng(5).integers(0, 4, size=len(images))
+    found = predict_accuracy(network, images, labels, rates(), ARRAY, 20, np.random.default_rng(1), mode)
+    software = network.accuracy(images, labels)
+    assert (found.mean, found.low, found.high) == (software, software, software)
+    assert (found.samples == software).all()
+
+
+def test_the_interval_is_rounded_outwards_to_sampled_accuracies(problem):
+    model = rates(0.005, 0.005, 0.005)
+    found = predict_accuracy(*problem, model, ARRAY, 203, np.random.default_rng(1), InferenceMode.XNOR)
+    assert found.low in found.samples
+    assert found.high in found.samples
+    assert found.low <= np.quantile(found.samples, 0.025)
+    assert np.quantile(found.samples, 0.975) <= found.high
+    assert np.allclose(found.samples * 80, np.round(found.samples * 80))
+    narrow = predict_accuracy(*problem, model, ARRAY, 203, np.random.default_rng(1), InferenceMode.XNOR, 0.5)
+    assert np.array_equal(narrow.samples, found.samples)
+    assert found.low < narrow.low <= narrow.high < found.high
+
+
+def test_two_draws_are_the_bounds_themselves(problem):
+    model = rates(0.01, 0.01, 0.01)
+    found = predict_accuracy(*problem, model, ARRAY, 2, np.random.default_rng(1), InferenceMode.XNOR)
+    assert found.low == found.samples.min() < found.mean < found.samples.max() == found.high
+
+
+def test_what_is_not_known_of_the_rates_widens_the_interval(problem):
+    unsure = ReadErrorRates(known(0.0), EstimatedRate(0.02, 0.0, 0.15), known(0.0))
+    sure = predict_accuracy(*problem, rates(random=0.02), ARRAY, 300, np.random.default_rng(1), InferenceMode.HOST)
+    wide = predict_accuracy(*problem, unsure, ARRAY, 300, np.random.default_rng(1), InferenceMode.HOST)
+    assert wide.samples.std() > 1.3 * sure.samples.std()
+
+
+def test_stuck_cells_meet_every_tile_at_the_same_place():
+    stuck = np.array([[0, 1, 0], [-1, 0, 0]], np.int8)
+    weights = np.full((5, 4), -1, np.int8)
+    assert impose_stuck(weights, stuck).tolist() == [
+        [-1, 1, -1, -1],
+        [-1, -1, -1, -1],
+        [-1, 1, -1, -1],
+        [-1, -1, -1, -1],
+        [-1, 1, -1, -1],
+    ]
+    assert impose_stuck(-weights, stuck).sum() == 20 - 2 * 4  # two rows of two tiles, the -1 cell in each
+
+
+def test_stuck_cells_have_the_fraction_asked_for_and_even_signs():
+    stuck = stuck_cells(Geometry(300, 300), 0.1, np.random.default_rng(0))
+    assert np.mean(stuck != 0) == pytest.approx(0.1, abs=0.004)  # 4 standard errors
+    assert np.mean(stuck[stuck != 0] == 1) == pytest.approx(0.5, abs=0.022)
+
+
+def test_flips_have_the_rate_asked_for_and_leave_zeros():
+    weights = np.resize(np.array([-1, 0, 1], np.int8), (300, 300))
+    flipped = flip_weights(weights, 0.05, np.random.default_rng(0))
+    assert (flipped[weights == 0] == 0).all()
+    assert np.mean(flipped[weights != 0] != weights[weights != 0]) == pytest.approx(0.05, abs=0.004)
+    assert np.array_equal(flip_weights(weights, 0.0, np.random.default_rng(0)), weights)
+    assert np.array_equal(flip_weights(weights, 1.0, np.random.default_rng(0)), -weights)
+
+
+@pytest.mark.parametrize(("total", "rate"), [(20, 0.01), (-6, 0.3), (40, 0.5), (-40, 0.02)])
+def test_disturbed_sums_have_mean_and_variance_of_independent_senses(total, rate):
+    senses = np.array([40, 60])
+    sums = np.full((20000, 2), total, np.int32)
+    disturbed = disturb_sums(sums, senses, rate, np.random.default_rng(0))
+    assert ((disturbed - total) % 2 == 0).all()
+    assert (np.abs(disturbed) <= senses).all()
+    variance = 4 * senses * rate * (1 - rate)
+    assert np.allclose(disturbed.mean(axis=0), total * (1 - 2 * rate), atol=4 * np.sqrt(variance.max() / 20000))
+    assert np.allclose(disturbed.var(axis=0), variance, rtol=0.1)
+
+
+def test_a_sum_of_zero_weights_alone_cannot_be_disturbed():
+    sums = np.zeros((10, 2), np.int32)
+    disturbed = disturb_sums(sums, np.array([0, 10]), 1.0, np.random.default_rng(0))
+    assert (disturbed == 0).all()  # as many agreements lost as disagreements turned
+
+
+def test_counts_give_the_posterior_of_jeffreys():
+    rng = np.random.default_rng(0)
+    draws = np.array([CountedRate(3, 1000).sample(rng) for _ in range(4000)])
+    assert draws.mean() == pytest.approx(3.5 / 1001, rel=0.05)
+    assert np.array([CountedRate(0, 1000).sample(rng) for _ in range(100)]).max() > 0
+
+
+def test_an_estimate_gives_its_own_quantiles():
+    rate = EstimatedRate(0.002, 0.001, 0.005)
+    draws = np.array([rate.sample(np.random.default_rng(seed)) for seed in range(6000)])
+    low, median, high = np.quantile(draws, [0.025, 0.5, 0.975])
+    assert (low, median, high) == (
+        pytest.approx(0.001, abs=1e-4),
+        pytest.approx(0.002, abs=1e-4),
+        pytest.approx(0.005, abs=3e-4),
+    )
+    assert (draws >= 0).all()
+    assert (draws <= 0.008).all()
+
+
+def test_the_same_generator_gives_the_same_prediction(problem):
+    first, again, other = (
+        predict_accuracy(*problem, rates(0.01, 0.01, 0.01), ARRAY, 30, np.random.default_rng(seed), InferenceMode.XNOR)
+        for seed in (1, 1, 2)
+    )
+    assert np.array_equal(first.samples, again.samples)
+    assert not np.array_equal(first.samples, other.samples)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: CountedRate(3, 2),
+        lambda: CountedRate(-1, 2),
+        lambda: CountedRate(0, 0),
+        lambda: EstimatedRate(0.1, 0.2, 0.3),
+        lambda: EstimatedRate(0.1, 0.0, 1.1),
+        lambda: EstimatedRate(math.nan, 0.0, 1.0),
+    ],
+)
+def test_impossible_rates_are_refused(make):
+    with pytest.raises(UserMistake):
+        make()
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"draws": 0}, "0 draws"),
+        ({"coverage": 1.0}, "coverage"),
+        ({"mode": "analog"}, "'analog'; there are: host, xnor"),
+        ({"labels": np.zeros(3, int)}, "80 images with 3 labels"),
+        ({"images": np.zeros((0, 15), np.uint8), "labels": np.zeros(0, int)}, "0 images"),
+    ],
+)
+def test_impossible_questions_are_refused(problem, change, says):
+    network, images, labels = problem
+    question = {
+        "network": network,
+        "images": images,
+        "labels": labels,
+        "error_model": rates(),
+        "array": ARRAY,
+        "draws": 5,
+        "rng": np.random.default_rng(0),
+        "mode": InferenceMode.HOST,
+    }
+    with pytest.raises(UserMistake, match=says):
+        predict_accuracy(**{**question, **change})
