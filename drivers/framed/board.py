@@ -1,0 +1,345 @@
+"""The role of the controller board, filled by a board that speaks the framed protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from drivers.errors import LimitError, ReadBackError, ReplyError
+from drivers.framed.exchange import Request
+from drivers.framed.link import FramedLink
+from drivers.framed.messages import (
+    Counters,
+    DirectConnect,
+    Opcode,
+    PayloadError,
+    Pulse,
+    Sense,
+    Watchdog,
+    Xnor,
+    unpack_sensed,
+    unpack_sums,
+)
+from drivers.limits import Range
+from drivers.roles import BoardStatus, Identity
+from models.cells import Device, DeviceMask, Geometry, Polarity
+
+LAYER = "the framed board"
+MOST_COUNT = Range(1, 0xFFFF_FFFF, "pulses", LAYER)
+MOST_REPEATS = Range(1, 1_000_000, "senses", LAYER)
+MOST_WATCHDOG = Range(0.0, 4_294_967.0, "s", LAYER)
+Choice = TypeVar("Choice", Polarity, Device)
+SMALLEST_PIECE = 8
+"""Work is cut finely enough to fill the window, but into no fewer vectors or senses than this per request."""
+
+
+@dataclass(frozen=True)
+class BoardLimits:
+    """The bench file's envelope of what the board may be asked.
+
+    Attributes:
+        width: of a pulse, in s.
+        count: pulses per device in one call.
+        window: of the precharge and of the sense window, in s each; None leaves the board's own range.
+    """
+
+    width: Range
+    count: Range
+    window: Range | None = None
+
+
+class FramedBoard:
+    """A controller board on a framed link.
+
+    Whatever does not fit one frame, or would keep the board busy for too long, is cut into several requests that
+    follow each other through the link's window.
+
+    Args:
+        link: an open link; the board closes it.
+        limits: the bench file's envelope, checked before anything is sent, beside the board's own.
+    """
+
+    def __init__(self, link: FramedLink, limits: BoardLimits) -> None:
+        self._link = link
+        self._limits = limits
+        self._watchdog_s = 0.0
+
+    @property
+    def link(self) -> FramedLink:
+        """The link, for its counters and its name."""
+        return self._link
+
+    @property
+    def geometry(self) -> Geometry:
+        """Size of the array in cells."""
+        return self._link.welcome.geometry
+
+    @property
+    def chip_id(self) -> str:
+        """Identifier of the chip in the socket."""
+        return self._link.welcome.chip_id
+
+    def identify(self) -> Identity:
+        """Ask the board who it is.
+
+        Raises:
+            LinkError: it does not answer, or was reset since the session was opened.
+        """
+        board = self._link.ask_welcome()
+        return Identity(board.manufacturer, board.model, board.serial, board.firmware)
+
+    def pulse(self, polarity: Polarity, devices: DeviceMask, width_s: float, count: int = 1) -> None:
+        """Apply ``count`` pulses to each selected device, row after row, BL before BLb of each cell.
+
+        Args:
+            polarity: SET or RESET.
+            devices: ``(rows, cols, 2)`` bool, BL first.
+            width_s: width of a pulse in s, to 1 ns.
+            count: pulses per device.
+
+        Raises:
+            LimitError: before anything is sent.
+            InDoubt: the board did not acknowledge some of the pulses; it names their devices.
+            InstrumentError: the board refused, for instance because its watchdog has tripped. What it refused did not
+                act; other parts of a large call may have.
+        """
+        polarity = self._member(Polarity, polarity, "polarity")
+        mask = self._mask(devices)
+        board = self._link.welcome
+        longest = board.max_busy_ms * 1_000_000 - board.setup_ns
+        width_ns = self._nanoseconds(width_s, "pulse width", longest, self._limits.width)
+        MOST_COUNT.check(count, "pulse count")
+        pulses = self._limits.count.check_int(count, "pulse count")
+        if mask.any():
+            self._link.exchange_many(self._pulse_requests(polarity, mask, width_ns, pulses))
+
+    def sense(self, precharge_s: float, window_s: float, repeats: int = 1) -> NDArray[np.int8]:
+        """Sense the whole array ``repeats`` times.
+
+        Args:
+            precharge_s, window_s: times of one row's sense, in s, to 1 ns each.
+            repeats: 1 to 1 000 000.
+
+        Returns:
+            ``(repeats, rows, cols)`` int8: +1, -1, or 0 for undecided.
+
+        Raises:
+            LimitError: before anything is sent.
+            LinkError: the board does not answer.
+            InstrumentError: the board refused, for instance because its watchdog has tripped.
+        """
+        board, geometry = self._link.welcome, self.geometry
+        timing = self._sense_timing(precharge_s, window_s)
+        senses = MOST_REPEATS.check_int(repeats, "senses")
+        one = Sense(*timing, 1)
+        empty = Sense.reply_bytes(geometry, 0)
+        room = (board.max_payload - empty) // (Sense.reply_bytes(geometry, 1) - empty)
+        sizes = self._pieces(senses, room, one.busy_ns(geometry, board.setup_ns))
+        messages = [Sense(*timing, size) for size in sizes]
+        replies = self._link.exchange_many(
+            Request(
+                Opcode.SENSE,
+                message.pack(),
+                message.busy_ns(geometry, board.setup_ns) * 1e-9,
+                Sense.reply_bytes(geometry, message.repeats),
+            )
+            for message in messages
+        )
+        try:
+            return np.concatenate([unpack_sensed(*pair, geometry) for pair in zip(replies, sizes, strict=True)])
+        except PayloadError as error:
+            raise self._malformed(error) from None
+
+    def xnor(
+        self, inputs: NDArray[np.int8], precharge_s: float, window_s: float, geometry: Geometry
+    ) -> NDArray[np.int16]:
+        """XNOR ``inputs`` with the upper left ``geometry`` cells in the sense amplifiers, and sum by popcount.
+
+        Args:
+            inputs: ``(n, geometry.cols)`` of -1 and +1, any n.
+            precharge_s, window_s: times of one row's sense, in s, to 1 ns each.
+            geometry: cells that take part.
+
+        Returns:
+            ``(n, geometry.rows)`` int16: agreements minus disagreements; undecided cells count zero.
+
+        Raises:
+            LimitError: before anything is sent.
+            LinkError: the board does not answer.
+        """
+        board = self._link.welcome
+        used = self._part(geometry)
+        vectors = self._vectors(inputs, used)
+        timing = self._sense_timing(precharge_s, window_s)
+        empty_in, empty_out = Xnor.request_bytes(0, used.cols), Xnor.reply_bytes(0, used)
+        fits_in = (board.max_payload - empty_in) // (Xnor.request_bytes(1, used.cols) - empty_in)
+        fits_out = (board.max_payload - empty_out) // (Xnor.reply_bytes(1, used) - empty_out)
+        one = Xnor(*timing, used.rows, vectors[:1])
+        sizes = self._pieces(len(vectors), min(fits_in, fits_out), one.busy_ns(board.setup_ns))
+        if not sizes:
+            return np.zeros((0, used.rows), dtype=np.int16)
+        messages = (Xnor(*timing, used.rows, part) for part in np.split(vectors, np.cumsum(sizes)[:-1]))
+        replies = self._link.exchange_many(
+            Request(
+                Opcode.XNOR,
+                message.pack(),
+                message.busy_ns(board.setup_ns) * 1e-9,
+                Xnor.reply_bytes(len(message.inputs), used),
+            )
+            for message in messages
+        )
+        try:
+            return np.concatenate([unpack_sums(*pair, used) for pair in zip(replies, sizes, strict=True)])
+        except PayloadError as error:
+            raise self._malformed(error) from None
+
+    def connect_device(self, row: int, col: int, device: Device) -> None:
+        """Connect one device to the direct-access pads, and no other.
+
+        Raises:
+            LimitError: there is no such device; nothing is sent.
+        """
+        message = DirectConnect(
+            Range(0, self.geometry.rows - 1, "rows", LAYER).check_int(row, "row"),
+            Range(0, self.geometry.cols - 1, "columns", LAYER).check_int(col, "column"),
+            self._member(Device, device, "device"),
+        )
+        self._link.exchange(Request(Opcode.DIRECT_CONNECT, message.pack()))
+
+    def disconnect_device(self) -> None:
+        """Connect no device to the direct-access pads."""
+        self._link.exchange(Request(Opcode.DIRECT_DISCONNECT))
+
+    def set_watchdog(self, timeout_s: float) -> None:
+        """Take the lines down when the host is silent for ``timeout_s``, in s to 1 ms; 0 switches the watchdog off.
+
+        Also clears a trip. Every call of this class feeds the watchdog.
+        """
+        seconds = MOST_WATCHDOG.check(timeout_s, "watchdog")
+        milliseconds = round(seconds * 1e3)
+        if seconds > 0 and milliseconds == 0:
+            raise LimitError(f"watchdog: {seconds:g} s is refused; {LAYER} counts in steps of 1 ms, and 0 is off")
+        self._link.exchange(Request(Opcode.WATCHDOG, Watchdog(milliseconds).pack()))
+        self._watchdog_s = seconds
+
+    def status(self) -> BoardStatus:
+        """Read the board's counters; they start at 0 when it is powered."""
+        counters = self._counters(self._link.exchange(Request(Opcode.STATUS, reply_bytes=1 + Counters.LAYOUT.size)))
+        tripped = counters.watchdog == Counters.TRIPPED
+        return BoardStatus(counters.pulses, counters.senses, counters.frames_refused, tripped)
+
+    def safe_off(self) -> None:
+        """All lines low and direct access disconnected, confirmed by reading back.
+
+        Works without a session too: after a reset of the board, an interruption, or lost replies.
+
+        Raises:
+            LinkError: the port is closed, or the board does not answer: its lines are in an unknown state.
+            ReadBackError: a line is not low.
+        """
+        counters = self._counters(self._link.outputs_low())
+        if counters.lines:
+            raise ReadBackError(
+                f"the board at {self._link.port} reports lines {counters.lines:#04x} after OUTPUTS_LOW; "
+                "switch the supplies off"
+            )
+
+    def reopen(self, port: str | None = None) -> None:
+        """Open the link again after an unplug or a reset of the board, and arm the watchdog as it was.
+
+        Raises:
+            WrongInstrument: another board or chip answers.
+        """
+        self._link.reopen(port)
+        if self._watchdog_s > 0:
+            self.set_watchdog(self._watchdog_s)
+
+    def close(self) -> None:
+        """Close the link. The board's lines stay as they are."""
+        self._link.close()
+
+    def _pulse_requests(self, polarity: Polarity, devices: DeviceMask, width_ns: int, count: int) -> Iterator[Request]:
+        board = self._link.welcome
+        each_ns = width_ns + board.setup_ns
+        # As many whole devices as the board may be busy with; a device that is too much by itself gets its pulses
+        # in several requests. Either way the order of all pulses is that of the one large request.
+        fits = board.max_busy_ms * 1_000_000 // each_ns
+        selected = np.flatnonzero(devices)
+        for some in np.split(selected, range(max(1, fits // count), len(selected), max(1, fits // count))):
+            part = np.zeros(devices.shape, dtype=bool)
+            part.flat[some] = True
+            left = count
+            while left:
+                now = min(left, fits) if fits < count else left
+                message = Pulse(polarity, width_ns, now, part)
+                yield Request(Opcode.PULSE, message.pack(), message.busy_ns(board.setup_ns) * 1e-9, devices=part)
+                left -= now
+
+    def _pieces(self, total: int, room: int, each_ns: int) -> list[int]:
+        """Cut ``total`` into requests that fit a frame and the board's time, enough of them to fill the window."""
+        board = self._link.welcome
+        most = min(room, board.max_busy_ms * 1_000_000 // each_ns if total else 1, 0xFFFF)
+        if most < 1:
+            raise LimitError(
+                f"one sense of the array would take {each_ns * 1e-9:g} s and {room} fit a frame; "
+                f"{LAYER} allows {board.max_busy_ms} ms and needs room for 1: use shorter times or fewer rows"
+            )
+        share = -(-total // board.window)
+        size = min(most, max(share, SMALLEST_PIECE))
+        return [min(size, total - start) for start in range(0, total, size)]
+
+    def _sense_timing(self, precharge_s: float, window_s: float) -> tuple[int, int]:
+        longest = self._link.welcome.max_busy_ms * 1_000_000
+        return (
+            self._nanoseconds(precharge_s, "precharge time", longest, self._limits.window),
+            self._nanoseconds(window_s, "sense window", longest, self._limits.window),
+        )
+
+    def _nanoseconds(self, seconds: float, what: str, longest_ns: int, envelope: Range | None) -> int:
+        """Whole nanoseconds of ``seconds``, checked against the board's own range and the bench file's."""
+        if envelope is not None:
+            envelope.check(seconds, what)
+        Range(1e-9, min(longest_ns, 0xFFFF_FFFF) * 1e-9, "s", LAYER).check(seconds, what)
+        return round(float(seconds) * 1e9)
+
+    def _mask(self, devices: DeviceMask) -> DeviceMask:
+        mask = np.asarray(devices)
+        wanted = (*self.geometry, 2)
+        if mask.dtype != bool or mask.shape != wanted:
+            raise LimitError(f"mask of devices: {mask.dtype} of shape {mask.shape}; expected bool of shape {wanted}")
+        return mask
+
+    def _part(self, geometry: Geometry) -> Geometry:
+        rows, cols = geometry
+        return Geometry(
+            Range(1, self.geometry.rows, "rows", LAYER).check_int(rows, "rows of the XNOR"),
+            Range(1, self.geometry.cols, "columns", LAYER).check_int(cols, "columns of the XNOR"),
+        )
+
+    @staticmethod
+    def _vectors(inputs: NDArray[np.int8], used: Geometry) -> NDArray[np.int8]:
+        vectors = np.asarray(inputs)
+        if vectors.ndim != 2 or vectors.shape[1] != used.cols:
+            raise LimitError(f"XNOR inputs have the shape {vectors.shape}; expected (n, {used.cols})")
+        if vectors.dtype == bool or not ((vectors == 1) | (vectors == -1)).all():
+            raise LimitError("XNOR inputs must be -1 or +1")
+        return vectors.astype(np.int8)
+
+    @staticmethod
+    def _member(kind: type[Choice], value: Choice, what: str) -> Choice:
+        if isinstance(value, bool) or value not in tuple(kind):
+            raise LimitError(f"{what}: {value!r} is refused; {LAYER} allows {', '.join(item.name for item in kind)}")
+        return kind(value)
+
+    def _counters(self, payload: bytes) -> Counters:
+        try:
+            return Counters.unpack(payload)
+        except PayloadError as error:
+            raise self._malformed(error) from None
+
+    def _malformed(self, error: PayloadError) -> ReplyError:
+        return ReplyError(f"the board at {self._link.port} sent a malformed answer: {error}")
