@@ -30,7 +30,7 @@ def array_picture(run_file: Path, picture: Path, title: str) -> Path:
     wrong = (tiles["verdict"] == Verdict.FAILED).sum(axis=0)
     errors = np.where(used.any(axis=0), wrong, np.nan)
 
-    figure = Figure(figsize=(13.2, 4.9), layout="constrained")
+    figure = Figure(figsize=(13.6, 4.2), layout="constrained")
     axes = figure.subplots(1, 3)
     weights = ListedColormap(BLUE_ORANGE)
     norm = BoundaryNorm([-1.5, -0.5, 0.5, 1.5], weights.N)
@@ -39,13 +39,13 @@ def array_picture(run_file: Path, picture: Path, title: str) -> Path:
     ):
         image = axis.imshow(np.where(used[0], values, 0), cmap=weights, norm=norm, interpolation="nearest")
         axis.set_title(f"tile 1 of {len(used)}: {name}")
-        bar = figure.colorbar(image, ax=axis, ticks=[-1, 0, 1], shrink=0.8)
+        bar = figure.colorbar(image, ax=axis, ticks=[-1, 0, 1], fraction=0.046)
         bar.ax.set_yticklabels(["−1", "0 or unused", "+1"])
     top = max(1, int(np.nanmax(errors)))
     image = axes[2].imshow(errors, cmap="cividis", vmin=0, vmax=top, interpolation="nearest")
-    axes[2].set_title(f"errors after verify, all tiles: {int(wrong.sum())} of {int(used.sum())} cells")
+    axes[2].set_title(f"errors: {int(wrong.sum())} of {int(used.sum())} cells in all tiles")
     figure.colorbar(
-        image, ax=axes[2], shrink=0.8, label="tiles in which this cell is wrong", ticks=MaxNLocator(integer=True)
+        image, ax=axes[2], fraction=0.046, label="tiles in which the cell failed", ticks=MaxNLocator(integer=True)
     )
     for axis in axes:
         axis.set_xlabel("column")

@@ -1,0 +1,71 @@
+"""The kinds of error are told apart, and rates come with intervals that hold."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from calibration.bit_errors import binomial_rate, fit_bit_errors
+from models.exceptions import UserMistake
+
+
+def patterns(pairs: int, rows: int, cols: int, rng: np.random.Generator) -> np.ndarray:
+    halves = [rng.choice(np.array([-1, 1], np.int8), size=(rows, cols)) for _ in range(pairs)]
+    return np.stack([half * sign for half in halves for sign in (1, -1)]).astype(np.int8)
+
+
+def test_each_kind_of_error_is_counted_as_what_it_is() -> None:
+    rng = np.random.default_rng(1)
+    targets = patterns(2, 32, 32, rng)
+    true = targets.copy()
+    true[:, 4, 5] = 1  # stuck: reads +1 whatever was asked
+    true[:, 6, 7] = -1
+    true[1, 9, 9] *= -1  # programming failed once
+    senses = np.repeat(true[:, None], 10, axis=1)
+    senses[2, 3, 20, 20] *= -1  # one sense differed
+    fit = fit_bit_errors(targets, senses)
+    assert np.argwhere(fit.stuck).tolist() == [[4, 5], [6, 7]]
+    assert fit.stuck_fraction.value == pytest.approx(2 / 1024, rel=0.2)
+    assert fit.random_rate.value == pytest.approx(1 / (4 * 1022), rel=0.3)
+    assert fit.transient_rate.value == pytest.approx(1 / (4 * 10 * 1024), rel=0.3)
+    assert fit.bit_error_rate.value == pytest.approx((4 + 1) / 4 / 1024, rel=0.4)
+
+
+def test_no_error_seen_gives_an_upper_bound_and_not_a_zero() -> None:
+    rate = binomial_rate(0, 1000)
+    assert rate.low == 0.0
+    assert 0.0 < rate.value < rate.high
+    # The rule of three: with none in n, 95 % of the rates lie below about 2.5/n.
+    assert rate.high == pytest.approx(2.5 / 1000, rel=0.1)
+
+
+@pytest.mark.parametrize("rate", [0.002, 0.02, 0.3])
+def test_rates_are_covered_as_often_as_they_say(rate: float) -> None:
+    # 500 draws of 2000 trials; Jeffreys' intervals cover 95 % within 2.5 % here, and the draws add 1 % of noise.
+    rng = np.random.default_rng(2)
+    covered = [binomial_rate(count, 2000) for count in rng.binomial(2000, rate, size=500)]
+    assert np.mean([found.low <= rate <= found.high for found in covered]) == pytest.approx(0.95, abs=0.035)
+
+
+def test_unused_cells_do_not_count() -> None:
+    rng = np.random.default_rng(3)
+    targets = patterns(2, 8, 8, rng)
+    senses = np.repeat(targets[:, None], 3, axis=1)
+    senses[:, :, 0, :] = 0
+    used = np.ones((8, 8), bool)
+    used[0] = False
+    fit = fit_bit_errors(targets, senses, used)
+    assert fit.cells == 56
+    assert fit.bit_error_rate.low == 0.0
+
+
+def test_too_little_to_tell_the_kinds_apart_is_refused() -> None:
+    rng = np.random.default_rng(4)
+    targets = patterns(1, 4, 4, rng)
+    with pytest.raises(UserMistake, match="at least twice"):
+        fit_bit_errors(targets, np.repeat(targets[:, None], 3, axis=1))
+    targets = patterns(2, 4, 4, rng)
+    with pytest.raises(UserMistake, match="once only"):
+        fit_bit_errors(targets, targets[:, None])
+    with pytest.raises(UserMistake, match="do not belong"):
+        fit_bit_errors(targets[:3], np.repeat(targets[:, None], 3, axis=1))
