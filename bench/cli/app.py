@@ -161,8 +161,8 @@ def recover(
 
 
 @app.command()
-def gui(bench: BenchOption = "simulated", seed: SeedOption = 0) -> None:
+def gui(bench: BenchOption = "simulated", seed: SeedOption = 0, as_json: JsonOption = False) -> None:
     """Open the window."""
     from bench.cli.wires import gui_command
 
-    raise typer.Exit(gui_command(bench, seed))
+    gui_command(bench, seed, as_json)

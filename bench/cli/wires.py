@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -128,10 +129,14 @@ def recover_command(path: Path, as_json: bool) -> None:
     Reporter(as_json).result({"recovered": recovered}, lines)
 
 
-def gui_command(source: str, seed: int) -> int:
-    """Open the window; returns its exit status."""
+def gui_command(source: str, seed: int, as_json: bool) -> None:
+    """Open the window, and say at the end whether the instruments confirmed that they are off."""
     try:
         from bench.gui import show
     except ImportError as error:
         raise UserMistake(f"the window cannot open: {error}; install Qt's system libraries, see the README") from None
-    return show(source, seed)
+    status = show(source, seed)
+    if as_json:
+        print(json.dumps({"bench": source, "left_safe": status == 0}))
+    if status != 0:
+        raise typer.Exit(status)

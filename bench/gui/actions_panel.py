@@ -1,0 +1,153 @@
+"""What can be done to the selected cells. Each button says what will happen before it happens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from PyQt5.QtWidgets import QPushButton, QVBoxLayout, QWidget
+
+from bench.config import Limits
+from bench.gui.controller import Controller
+from bench.gui.parameter_form import ParameterForm
+from bench.gui.selection import Selection
+from bench.gui.style import note
+from bench.gui.units import si
+from bench.procedure import Procedure
+from bench.procedures.forming import FORMING
+from bench.procedures.program import PROGRAM
+from bench.procedures.read import READ
+from bench.procedures.resistance import RESISTANCE
+from drivers.operating_points import DirectPoint, OperatingPoints, PulsePoint, SensePoint
+from drivers.rails import RAILS
+
+Point = PulsePoint | SensePoint | DirectPoint
+
+
+@dataclass(frozen=True)
+class Action:
+    """A procedure with a button.
+
+    Attributes:
+        verb: for the log.
+        label: of the button, for a number of selected cells.
+        points: the operating points that it brings the rails to.
+        after: what else happens.
+    """
+
+    procedure: Procedure
+    verb: str
+    label: Callable[[int], str]
+    points: Callable[[OperatingPoints], tuple[Point, ...]]
+    after: str = ""
+
+
+ACTIONS = (
+    Action(
+        FORMING,
+        "Form",
+        lambda cells: f"Form {cells} cells",
+        lambda points: (points.form,),
+        "then each cell is tested with both weights",
+    ),
+    Action(
+        PROGRAM,
+        "Program",
+        lambda cells: f"Program {cells} cells",
+        lambda points: (points.set, points.reset),
+        "then a read verifies, and what is wrong is tried again",
+    ),
+    Action(READ, "Read", lambda cells: "Read the whole array", lambda points: (points.sense,)),
+    Action(
+        RESISTANCE,
+        "Measure resistance",
+        lambda cells: f"Measure resistance of {2 * cells} devices",
+        lambda points: (points.direct,),
+    ),
+)
+
+
+def describe_point(point: Point) -> str:
+    """An operating point as one line: "SET: VDDC 3.5 V, VDDR 3 V, 10 µs"."""
+    array = f"VDDC {point.rails.vddc_v:g} V, VDDR {point.rails.vddr_v:g} V"
+    if isinstance(point, PulsePoint):
+        return f"{point.name}: {array}, {si(point.width_s, 's')}"
+    if isinstance(point, SensePoint):
+        return f"{point.name}: VDD {point.rails.vdd_v:g} V, {array}, {si(point.window_s, 's')}"
+    return f"{point.name}: {point.read_v:g} V on the device, at most {si(point.compliance_a, 'A')}"
+
+
+def describe_limits(limits: Limits) -> str:
+    """The envelope that no action may leave, as the bench file sets it."""
+    rails = ", ".join(f"{key[:-2].upper()} {low:g} to {high:g} V" for key, (low, high) in limits if key in RAILS)
+    shortest, longest = (si(width, "s") for width in limits.pulse_width_s)
+    return f"limits of the bench file: {rails}; pulses {shortest} to {longest}"
+
+
+class ActionsPanel(QWidget):
+    """Right side of the window: one block for each action."""
+
+    def __init__(self, controller: Controller, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._controller = controller
+        self._selection: Selection | None = None
+        self.buttons: dict[str, QPushButton] = {}
+        self.forms: dict[str, ParameterForm] = {}
+        self._points = {action.procedure.name: note() for action in ACTIONS}
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(6, 4, 6, 4)
+        self._hint = note()
+        layout.addWidget(self._hint)
+        for action in ACTIONS:
+            self._add(layout, action)
+        layout.addStretch(1)
+        controller.busy_changed.connect(self.refresh)
+        controller.bench_changed.connect(self.refresh)
+        self.refresh()
+
+    def set_selection(self, selection: Selection) -> None:
+        """The cells that the actions will work on."""
+        self._selection = selection
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Say what each button would do now, and whether it can."""
+        bench = self._controller.bench
+        count = 0 if self._selection is None or bench is None else self._selection.count
+        ready = bench is not None and self._controller.busy is None and count > 0
+        for action in ACTIONS:
+            name = action.procedure.name
+            self.buttons[name].setText(action.label(count) if count > 0 else action.verb)
+            self.buttons[name].setEnabled(ready)
+            self._points[name].setVisible(bench is not None)
+            if bench is not None:
+                lines = [describe_point(point) for point in action.points(bench.config.points)]
+                self._points[name].setText("\n".join([*lines, action.after] if action.after else lines))
+                self._points[name].setToolTip(describe_limits(bench.config.limits))
+        self._hint.setText(self._advice(count))
+        self._hint.setVisible(bool(self._hint.text()))
+
+    def _advice(self, count: int) -> str:
+        if self._controller.bench is None:
+            return "Connect to a bench on the left; then cells can be formed, programmed, read and measured here."
+        if count == 0:
+            return "No cell is selected: drag over the map, or press Ctrl+A in it."
+        return ""
+
+    def _add(self, layout: QVBoxLayout, action: Action) -> None:
+        name = action.procedure.name
+        button = QPushButton(action.verb)
+        button.setToolTip(action.procedure.summary)
+        button.clicked.connect(lambda: self._start(action))
+        form = ParameterForm(name, action.procedure.parameters)
+        self.buttons[name], self.forms[name] = button, form
+        layout.addWidget(button)
+        if action.procedure.parameters.model_fields:
+            layout.addWidget(form)
+        layout.addWidget(self._points[name])
+        layout.addSpacing(6)
+
+    def _start(self, action: Action) -> None:
+        assert self._selection is not None
+        settings, where = self.forms[action.procedure.name].settings(), self._selection.text()
+        self._controller.run(action.verb, action.procedure, settings, self._selection.mask, where)

@@ -1,0 +1,194 @@
+"""What the window asks for, as jobs: each calls the functions that the command line calls. No Qt here.
+
+The session and the bench in it belong to the one thread that executes these jobs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from bench.config import BenchFile
+from bench.mapping import Plan, plan_network
+from bench.procedure import CellMask, Procedure, Progress, Step
+from bench.runner import RunResult, run
+from bench.session import Bench, SafeReport, open_bench
+from bench.stopping import StopToken
+from data.datasets import Dataset
+from drivers.operating_points import RailVoltages
+from drivers.roles import ChannelReading, Identity
+from models.cells import Geometry
+from models.exceptions import UserMistake
+from models.integer import IntegerNetwork
+
+Report = Callable[[Step], None]
+
+
+class Purpose(Enum):
+    """What a job is for."""
+
+    CONNECT = "connect"
+    DISCONNECT = "disconnect"
+    SAFE = "outputs off"
+    RAILS = "measure the rails"
+    RUN = "run a procedure"
+    NETWORK = "prepare a network"
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """Something to do off the window's thread.
+
+    Attributes:
+        purpose: what it is for.
+        title: what it is, for the log.
+        work: does it; takes a stop token and a place to report steps to. All that it depends on is fixed beforehand.
+        cells: which cells it works on, for the log.
+    """
+
+    purpose: Purpose
+    title: str
+    work: Callable[[StopToken, Report], object]
+    cells: str = ""
+
+
+@dataclass(frozen=True)
+class Connected:
+    """A bench answered: its file, who answers in each role, and the chip in its socket."""
+
+    source: str
+    seed: int
+    config: BenchFile
+    identities: dict[str, Identity]
+    chip_id: str
+
+
+@dataclass(frozen=True)
+class Disconnected:
+    """The bench was left; how its instruments were switched off."""
+
+    report: SafeReport
+
+
+@dataclass(frozen=True)
+class RailsSeen:
+    """The rails: what they were last set and confirmed to (None while off or unknown), and what they measure."""
+
+    applied: RailVoltages | None
+    readings: dict[str, ChannelReading]
+
+
+@dataclass(frozen=True)
+class RunEnd:
+    """A run completed: its result, and the procedure's name."""
+
+    procedure: str
+    result: RunResult
+
+
+@dataclass(frozen=True)
+class OpenNetwork:
+    """A network, the samples to infer, and how good it is on them in software."""
+
+    network: IntegerNetwork
+    data: Dataset
+    software_accuracy: float
+    file: Path
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Inputs, then the neurons of each layer."""
+        layers = self.network.layers
+        return (layers[0].inputs, *(layer.outputs for layer in layers))
+
+    def plan(self, array: Geometry) -> Plan:
+        """How it is laid on an array."""
+        return plan_network(self.network, array)
+
+
+class Session:
+    """The bench that the window is connected to, if any."""
+
+    def __init__(self) -> None:
+        self._stack = ExitStack()
+        self._bench: Bench | None = None
+
+    @property
+    def bench(self) -> Bench:
+        """The connected bench. Raises UserMistake when there is none."""
+        if self._bench is None:
+            raise UserMistake("no bench is connected; press Connect first")
+        return self._bench
+
+    def connect(self, source: str, seed: int) -> Connected:
+        """Connect to ``source``, a bench file or "simulated"; what was connected before is closed first."""
+        self.disconnect()
+        bench = self._stack.enter_context(open_bench(source, seed))
+        self._bench = bench
+        return Connected(source, seed, bench.config, dict(bench.identities), bench.chip.chip_id)
+
+    def disconnect(self) -> Disconnected:
+        """Safe state, then close; a report without steps when nothing was connected."""
+        bench, self._bench = self._bench, None
+        try:
+            return Disconnected(SafeReport(()) if bench is None else bench.close())
+        finally:
+            self._stack.close()
+
+    def safe_off(self) -> SafeReport:
+        """Bring the bench to its safe state, instrument by instrument."""
+        return SafeReport(()) if self._bench is None else self._bench.safe_off()
+
+    def rails(self) -> RailsSeen:
+        """Measure the rails."""
+        return RailsSeen(self.bench.rails.applied, self.bench.rails.measure())
+
+    def run(
+        self,
+        procedure: Procedure,
+        settings: Mapping[str, Any],
+        folder: Path,
+        cells: CellMask,
+        stop: StopToken,
+        report: Report,
+    ) -> RunEnd:
+        """Run a procedure on the connected bench and record it under ``folder``; ``settings`` are checked first."""
+        parameters = procedure.parse(settings)
+        seed = getattr(parameters, "seed", None)
+        seeds = {} if seed is None else {"seed": seed}
+        result = run(procedure, parameters, self.bench, folder, cells=cells, seeds=seeds, on_step=report, stop=stop)
+        return RunEnd(procedure.name, result)
+
+
+def train_digits(name: str, data_name: str, seed: int, out: Path, stop: StopToken, report: Report) -> OpenNetwork:
+    """Train a network, save it as ``out``, and open it."""
+    from bench.loop import train_network
+    from bench.runner import prepare_folder
+    from data.datasets import load_dataset
+
+    prepare_folder(out.parent)
+    report(Progress(0, 1, f"loading {data_name}"))
+    data = load_dataset(data_name)
+    network = train_network(name, data, seed, out, report, stop)
+    return OpenNetwork(network, data, network.accuracy(data.test_images, data.test_labels), out)
+
+
+def open_network(file: Path, data_name: str) -> OpenNetwork:
+    """Open a network file, and the data set that it is to be inferred on.
+
+    Raises:
+        UserMistake: it is no network of ours, or takes other samples than the data set has.
+    """
+    from data.datasets import load_dataset
+    from data.networks import load_network
+
+    network, data = load_network(file).network, load_dataset(data_name)
+    try:
+        accuracy = network.accuracy(data.test_images, data.test_labels)
+    except UserMistake as error:
+        raise UserMistake(f"{file}: it does not fit the data set {data.name}: {error}") from None
+    return OpenNetwork(network, data, accuracy, file)

@@ -1,0 +1,135 @@
+"""What was done, and how far the present job is."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from PyQt5.QtCore import Qt
+from PyQt5.QtGui import QColor, QKeySequence
+from PyQt5.QtWidgets import (
+    QAbstractItemView,
+    QApplication,
+    QHBoxLayout,
+    QHeaderView,
+    QLabel,
+    QProgressBar,
+    QPushButton,
+    QShortcut,
+    QSizePolicy,
+    QTableWidget,
+    QTableWidgetItem,
+    QVBoxLayout,
+    QWidget,
+)
+
+from bench.gui.controller import Controller, Entry, Outcome
+from bench.gui.jobs import Purpose
+from bench.gui.style import ALARM, OK, WARN
+from bench.gui.units import duration
+from bench.procedure import Progress
+
+COLOURS = {Outcome.FAILED: ALARM, Outcome.STOPPED: WARN, Outcome.DONE: OK}
+HEADINGS = ("time", "operation", "cells", "result")
+
+
+class LogPanel(QWidget):
+    """Bottom of the window: progress with Stop, and one line for everything that was done, the newest first."""
+
+    def __init__(self, controller: Controller, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._controller = controller
+        self._items: dict[object, QTableWidgetItem] = {}
+        self._bar = QProgressBar()
+        self._bar.setMaximumWidth(260)
+        self._text = QLabel("idle")
+        self._text.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        self._left = QLabel()
+        self.stop_button = QPushButton("Stop")
+        self.stop_button.setToolTip("Ends the run after the exchange that is under way; the outputs are switched off.")
+        self.stop_button.clicked.connect(controller.stop)
+        row = QHBoxLayout()
+        for widget in (self._bar, self._text, self._left, self.stop_button):
+            row.addWidget(widget, 1 if widget is self._text else 0)
+        self.table = QTableWidget(0, len(HEADINGS))
+        self.table.setHorizontalHeaderLabels(list(HEADINGS))
+        self.table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+        self.table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+        self.table.setWordWrap(True)
+        self.table.setTextElideMode(Qt.TextElideMode.ElideNone)
+        self.table.setMinimumHeight(60)
+        self._shape_columns()
+        copy = QShortcut(QKeySequence(QKeySequence.StandardKey.Copy), self.table)
+        copy.setContext(Qt.ShortcutContext.WidgetShortcut)
+        copy.activated.connect(self._copy)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(4, 2, 4, 4)
+        layout.addLayout(row)
+        layout.addWidget(self.table)
+        controller.logged.connect(self._on_logged)
+        controller.busy_changed.connect(self._on_busy)
+        controller.progressed.connect(self._on_progress)
+        self._on_busy()
+
+    def lines(self) -> list[str]:
+        """The log as text, the newest line first."""
+        rows, columns = range(self.table.rowCount()), range(self.table.columnCount())
+        return ["\t".join(self._item(row, column).text() for column in columns) for row in rows]
+
+    def _item(self, row: int, column: int) -> QTableWidgetItem:
+        item = self.table.item(row, column)
+        assert item is not None
+        return item
+
+    def _shape_columns(self) -> None:
+        header, side = self.table.horizontalHeader(), self.table.verticalHeader()
+        assert header is not None
+        assert side is not None
+        side.setVisible(False)
+        side.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+        for column in range(len(HEADINGS) - 1):
+            header.setSectionResizeMode(column, QHeaderView.ResizeMode.ResizeToContents)
+        header.setSectionResizeMode(len(HEADINGS) - 1, QHeaderView.ResizeMode.Stretch)
+        header.setDefaultAlignment(Qt.AlignmentFlag.AlignLeft)
+
+    def _on_logged(self, entry: Entry) -> None:
+        first = self._items.get(entry.key)
+        row = 0 if first is None else self.table.row(first)
+        if first is None:
+            self.table.insertRow(0)
+            first = self._items[entry.key] = QTableWidgetItem(f"{datetime.now():%H:%M:%S}")
+            self.table.setItem(0, 0, first)
+        for column, text in enumerate((entry.operation, entry.cells, entry.text), start=1):
+            self.table.setItem(row, column, QTableWidgetItem(text))
+        colour = COLOURS.get(entry.outcome)
+        if colour is not None:
+            self._item(row, len(HEADINGS) - 1).setForeground(QColor(colour))
+        for column in range(len(HEADINGS)):
+            self._item(row, column).setTextAlignment(Qt.AlignmentFlag.AlignTop | Qt.AlignmentFlag.AlignLeft)
+        if row == 0:
+            self.table.scrollToTop()
+
+    def _on_busy(self) -> None:
+        job = self._controller.busy
+        self.stop_button.setEnabled(job is not None and job.purpose in (Purpose.RUN, Purpose.NETWORK))
+        self._text.setText("idle" if job is None else f"{job.title} …")
+        self._left.setText("")
+        self._bar.setRange(0, 1 if job is None else 0)
+        self._bar.setValue(0)
+        self._bar.setTextVisible(False)
+
+    def _on_progress(self, step: Progress, left: float | None) -> None:
+        if self._controller.busy is None:
+            return
+        # With nothing done yet the bar only shows that something moves.
+        self._bar.setRange(0, step.total if step.done > 0 else 0)
+        self._bar.setValue(step.done)
+        self._bar.setTextVisible(step.done > 0)
+        self._text.setText(f"{self._controller.busy.title}: {step.text}")
+        self._left.setText("" if left is None else f"about {duration(left)} left")
+
+    def _copy(self) -> None:
+        rows = sorted({index.row() for index in self.table.selectedIndexes()})
+        clipboard = QApplication.clipboard()
+        assert clipboard is not None
+        lines = self.lines()
+        clipboard.setText("\n".join(lines[row] for row in rows))

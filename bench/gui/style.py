@@ -1,0 +1,55 @@
+"""Looks that several panels share. Everything else comes from the palette of the person's desktop."""
+
+from __future__ import annotations
+
+from PyQt5.QtCore import QSize, Qt
+from PyQt5.QtWidgets import QFrame, QLabel, QScrollArea, QWidget
+
+ALARM = "#b3121d"
+OK = "#1d6b34"
+WARN = "#8a5300"
+
+DANGER_BUTTON = f"""
+QPushButton {{ background: {ALARM}; color: white; font-weight: bold; border: 2px solid #7d0c14; border-radius: 6px;
+               padding: 8px; }}
+QPushButton:hover {{ background: #cf1825; }}
+QPushButton:pressed {{ background: #7d0c14; }}
+QPushButton:focus {{ border-color: black; }}
+"""
+
+CHECKED_BUTTON = "QToolButton:checked { background: palette(highlight); color: palette(highlighted-text); }"
+
+
+def note(text: str = "") -> QLabel:
+    """A label for running text: it wraps, and what it says can be copied."""
+    label = QLabel(text)
+    label.setWordWrap(True)
+    label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+    return label
+
+
+def colour(label: QLabel, value: str | None) -> None:
+    """Colour the text of a label; None is as usual."""
+    label.setStyleSheet("" if value is None else f"color: {value}; font-weight: bold;")
+
+
+class Scrolling(QScrollArea):
+    """``content`` in an area that scrolls up and down where the screen is too low for it, and is never too narrow."""
+
+    def __init__(self, content: QWidget) -> None:
+        super().__init__()
+        self._content = content
+        self.setWidget(content)
+        self.setWidgetResizable(True)
+        self.setFrameShape(QFrame.Shape.NoFrame)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+
+    def minimumSizeHint(self) -> QSize:
+        """As wide as the content needs, with room for the scroll bar."""
+        bar = self.verticalScrollBar()
+        assert bar is not None
+        return QSize(self._content.minimumSizeHint().width() + bar.sizeHint().width(), 80)
+
+    def sizeHint(self) -> QSize:
+        """As high as the content would like to be."""
+        return QSize(self.minimumSizeHint().width(), self._content.sizeHint().height())

@@ -1,0 +1,73 @@
+"""Starting and ending the window as a program of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PyQt5.QtGui import QImage
+
+from bench.gui.screenshot import main
+
+CLOSED_BY_A_SIGNAL = """
+import os, signal, sys
+from PyQt5.QtCore import QTimer
+from bench.gui.application import application, show
+from bench.gui.window import Window
+
+app = application()
+
+def look():
+    for window in app.topLevelWidgets():
+        if isinstance(window, Window) and window.controller.bench is not None:
+            timer.stop()
+            print("connected", flush=True)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+timer = QTimer()
+timer.timeout.connect(look)
+timer.start(20)
+status = show("simulated", 1)
+print("closed", flush=True)
+sys.exit(status)
+"""
+
+
+def test_a_signal_closes_the_window_in_order() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", CLOSED_BY_A_SIGNAL],
+        env={**os.environ, "QT_QPA_PLATFORM": "offscreen"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ended.stdout.split() == ["connected", "closed"]
+    assert ended.returncode == 0
+    assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="elsewhere there is always a screen")
+def test_without_a_screen_one_line_says_so() -> None:
+    hidden = ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM")
+    ended = subprocess.run(
+        [sys.executable, "-m", "bench.cli", "gui"],
+        env={name: value for name, value in os.environ.items() if name not in hidden},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ended.returncode == 2
+    assert ended.stderr.count("\n") == 1
+    assert "there is no screen" in ended.stderr
+
+
+@pytest.mark.slow
+def test_the_picture_for_the_readme_is_made(qapp: object, tmp_path: Path) -> None:
+    assert main([str(tmp_path / "window.png"), "--size", "1400", "800"]) == 0
+    picture = QImage(str(tmp_path / "window.png"))
+    assert (picture.width(), picture.height()) == (1400, 800)
