@@ -1,0 +1,207 @@
+"""Reading run files: finished ones, ones that are being written by another process, and ones a crash left."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from data.hdf5_crashed import MendedFile
+from data.run_schema import (
+    END_GROUP,
+    SCHEMA,
+    SCHEMA_VERSION,
+    STATUS_CODES,
+    TIME,
+    Array,
+    Attribute,
+    Coordinate,
+    RunStatus,
+    Table,
+    read_attributes,
+    read_layout,
+)
+from data.run_storage import HDF5_ERRORS, explain, is_locked
+from models.exceptions import UserMistake
+
+if TYPE_CHECKING:
+    import h5py
+
+
+class Ending(NamedTuple):
+    """How a run ended, as its file says: ``ended`` is ISO 8601 in UTC, empty while the run goes on."""
+
+    status: RunStatus
+    reason: str
+    ended: str
+
+
+def is_live_layout(file: h5py.File) -> bool:
+    """Whether the file still has the layout of a run being written (it was never rewritten compactly)."""
+    return END_GROUP in file
+
+
+def read_ending(file: h5py.File) -> Ending:
+    """The end record: root attributes of a finished file, datasets of one being written."""
+    if not is_live_layout(file):
+        return Ending(*(_root_text(file, key) for key in ("status", "reason", "ended")))  # type: ignore[arg-type]
+    group = file[END_GROUP]
+    status = list(STATUS_CODES)[int(group["status"][()])]
+    return Ending(status, *(group[key][()].decode("utf-8", "replace") for key in ("reason", "ended")))
+
+
+def _root_text(file: h5py.File, key: str) -> str | RunStatus:
+    text = str(file.attrs[key])
+    return RunStatus(text) if key == "status" else text
+
+
+def written_rows(file: h5py.File, table: Table) -> int:
+    """Number of whole records. In a file being written the record number comes last, so it vouches for the rest."""
+    group = file[table.name]
+    index = group[table.name]
+    if not is_live_layout(file):
+        return int(index.shape[0])
+    numbers = index[...]
+    wrong = np.flatnonzero(numbers != np.arange(len(numbers)))
+    rows = int(wrong[0]) if wrong.size else len(numbers)
+    return min(rows, *(int(group[column.name].shape[0]) for column in (TIME, *table.columns)))
+
+
+@contextmanager
+def opened(path: Path, *, own_lock: bool = False) -> Iterator[h5py.File]:
+    """Open a run file for reading, whatever state it is in; nothing is modified.
+
+    Args:
+        path: the file.
+        own_lock: the caller holds the file's lock, so nobody else writes it.
+
+    Raises:
+        UserMistake: there is no such file, or it is not a run file of a version known here, or it is damaged.
+    """
+    import h5py
+
+    if not path.is_file():
+        raise UserMistake(f"there is no run file {path}")
+    if not h5py.is_hdf5(path):
+        raise UserMistake(f"{path} is not an HDF5 file")
+    try:
+        file, stream = _open(path, live=not own_lock and is_locked(path))
+    except HDF5_ERRORS as error:
+        raise UserMistake(f"{path} cannot be opened, it is probably truncated: {explain(error)}") from error
+    with stream, file:
+        try:
+            _check_schema(path, file)
+            yield file
+        except HDF5_ERRORS as error:
+            raise UserMistake(f"{path} is damaged: {explain(error)}") from error
+
+
+def _open(path: Path, live: bool) -> tuple[h5py.File, AbstractContextManager[object]]:
+    """The open file, and what has to be closed after it."""
+    import h5py
+
+    with suppress(*HDF5_ERRORS):  # marked as being written, by a live writer or by one that died
+        return h5py.File(path, "r", locking="best-effort"), nullcontext()
+    if not live:
+        stream = MendedFile(path)
+        try:
+            return h5py.File(stream, "r"), stream
+        except HDF5_ERRORS:
+            stream.close()
+            raise
+    with suppress(*HDF5_ERRORS):  # the writer has finished in between, and the file opens the plain way
+        return h5py.File(path, "r", swmr=True, locking="best-effort"), nullcontext()
+    return h5py.File(path, "r", locking="best-effort"), nullcontext()
+
+
+def _check_schema(path: Path, file: h5py.File) -> None:
+    if file.attrs.get("schema") != SCHEMA:
+        raise UserMistake(f"{path} is an HDF5 file, but not a run file of rram-bench")
+    version = file.attrs.get("schema_version")
+    if version != SCHEMA_VERSION:
+        raise UserMistake(f"{path} has version {version} of the run-file schema; this program reads {SCHEMA_VERSION}")
+
+
+class Run:
+    """A run file. Every access opens it anew, so that a run being written shows its latest records.
+
+    Attributes:
+        path: where it is.
+        procedure: name of the procedure that made it.
+        attributes: everything else at the root: parameters, bench file, identities, versions, seeds, start.
+        tables: tables by name, with their columns.
+        coordinates: values along the shared dimensions, by name.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with opened(path) as file:
+            self.attributes: Mapping[str, Attribute] = read_attributes(file)
+            self.procedure = str(self.attributes["procedure"])
+            layout = read_layout(file)
+        self.tables: Mapping[str, Table] = layout[0]
+        self.coordinates: Mapping[str, Coordinate] = layout[1]
+
+    @property
+    def ending(self) -> Ending:
+        """Status, reason and time of the end. A file whose writer died counts as interrupted."""
+        # The lock is looked at first: a writer that finishes in between has then written its end record.
+        locked = is_locked(self.path)
+        with opened(self.path) as file:
+            ending = read_ending(file)
+        if ending.status is RunStatus.RUNNING and not locked:
+            return Ending(RunStatus.INTERRUPTED, "the program that wrote the run ended without closing it", "")
+        return ending
+
+    @property
+    def status(self) -> RunStatus:
+        """Where the run stands now."""
+        return self.ending.status
+
+    def rows(self, table: str) -> int:
+        """Number of records that ``table`` holds now."""
+        with opened(self.path) as file:
+            return written_rows(file, self._table(table))
+
+    def read(self, table: str, columns: Sequence[str] | None = None, rows: slice = slice(None)) -> dict[str, Array]:
+        """Read a table, or part of it.
+
+        Args:
+            table: name of the table.
+            columns: names of the columns, ``time_s`` among them; all when left out.
+            rows: which records.
+
+        Returns:
+            Arrays ``(records, *dims)`` by column name, all with the same number of records.
+
+        Raises:
+            UserMistake: no such table or column, or the file is gone or damaged.
+        """
+        known = self._table(table)
+        names = [column.name for column in (TIME, *known.columns)] if columns is None else list(columns)
+        for name in names:
+            known.column(name)
+        with opened(self.path) as file:
+            count = written_rows(file, known)
+            start, stop, step = rows.indices(count)
+            if step < 1:
+                raise UserMistake(f"records are read forwards, not in steps of {step}")
+            return {name: file[table][name][start : max(start, stop) : step] for name in names}
+
+    def _table(self, name: str) -> Table:
+        try:
+            return self.tables[name]
+        except KeyError:
+            raise UserMistake(f"{self.path} has no table {name!r}; it has {', '.join(self.tables)}") from None
+
+
+def open_run(path: str | Path) -> Run:
+    """Open a run file for reading.
+
+    Raises:
+        UserMistake: there is no such file, it is not a run file, of another version, truncated or damaged.
+    """
+    return Run(Path(path))
