@@ -15,20 +15,22 @@ from __future__ import annotations
 
 import math
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from importlib import resources
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, TypeVar, get_args
 
 import tomli_w
 
 from data.atomic import write_atomically
-from models.device_model import SCHEMA, SECTIONS, DeviceModel, check_value, unknown_key
+from models.device_model import SCHEMA, SECTIONS, Bounds, DeviceModel, check_value, unknown_key
 from models.exceptions import UserMistake
 
 Trust = Literal["source", "derived", "recalled", "proposed", "fitted"]
 """How far a number can be trusted: read in a source, computed from one, remembered, reasonable, or measured."""
+
+Parsed = TypeVar("Parsed")
 
 DEFAULT_DEVICE = "hfo2_130nm"
 """Name of the parameter file that comes with the package."""
@@ -92,7 +94,9 @@ class DeviceFile:
             UserMistake: a key or unit is unknown, a key is missing, or a number is out of range.
         """
         for key, quantity in quantities.items():
-            _check_quantity(key, quantity)
+            if key not in SCHEMA:
+                raise UserMistake(unknown_key(key))
+            check_quantity(key, quantity, SCHEMA[key])
         model = DeviceModel.from_values({key: quantity.value for key, quantity in quantities.items()})
         ordered = {key: quantities[key] for key in SCHEMA if key in quantities}
         return cls(model, ordered, name, {} if extras is None else dict(extras))
@@ -120,10 +124,8 @@ class DeviceFile:
         )
 
 
-def _check_quantity(key: str, quantity: Quantity) -> None:
-    if key not in SCHEMA:
-        raise UserMistake(unknown_key(key))
-    bounds = SCHEMA[key]
+def check_quantity(key: str, quantity: Quantity, bounds: Bounds) -> None:
+    """Raise UserMistake when a quantity has another unit than its bounds, or a number outside of them."""
     if quantity.unit != bounds.unit:
         raise UserMistake(f'{key} has the unit "{quantity.unit}"; allowed is "{bounds.unit}"')
     for number in (quantity.value, quantity.low, quantity.high):
@@ -131,7 +133,8 @@ def _check_quantity(key: str, quantity: Quantity) -> None:
             check_value(key, number, bounds)
 
 
-def _quantity_from_table(key: str, table: object) -> Quantity:
+def quantity_from_table(key: str, table: object) -> Quantity:
+    """The quantity that a TOML table describes; UserMistake names ``key`` and what is wrong with it."""
     if not isinstance(table, dict):
         raise UserMistake(f"{key} must be a table with value, unit, source and trust")
     allowed = {item.name: item for item in fields(Quantity)}
@@ -147,17 +150,27 @@ def _quantity_from_table(key: str, table: object) -> Quantity:
         raise UserMistake(f"{key}: {mistake}") from mistake
 
 
-def _parse(text: str) -> DeviceFile:
+def parse_header(text: str) -> tuple[str, dict[str, str], dict[str, object]]:
+    """The name of a parameter file, its free text and its sections, from TOML.
+
+    Raises:
+        UserMistake: it is not TOML, the name is missing, or ``[about]`` holds more than texts.
+    """
     try:
         content = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise UserMistake(f"not valid TOML: {error}") from error
     name = content.pop("name", None)
     if not isinstance(name, str) or not name:
-        raise UserMistake('name is missing; a device file starts with a line such as name = "hfo2_130nm"')
+        raise UserMistake('name is missing; a parameter file starts with a line such as name = "hfo2_130nm"')
     about = content.pop("about", {})
     if not isinstance(about, dict) or not all(isinstance(value, str) for value in about.values()):
         raise UserMistake("about must be a table of texts")
+    return name, about, content
+
+
+def _parse(text: str) -> DeviceFile:
+    name, about, content = parse_header(text)
     quantities: dict[str, Quantity] = {}
     for section, tables in content.items():
         if section not in SECTIONS:
@@ -168,7 +181,7 @@ def _parse(text: str) -> DeviceFile:
             full = f"{section}.{key}"
             if full not in SCHEMA:
                 raise UserMistake(unknown_key(full))
-            quantities[full] = _quantity_from_table(full, table)
+            quantities[full] = quantity_from_table(full, table)
     return DeviceFile.from_quantities(name, quantities, about)
 
 
@@ -179,24 +192,28 @@ def load_device(path: str | Path) -> DeviceFile:
         UserMistake: the file is missing or not readable as TOML; a section, key or unit is unknown; a key is missing;
             a value is out of its range. The text names the file, the key and what is allowed.
     """
-    where = Path(path)
-    try:
-        text = where.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not text"
-        raise UserMistake(f"cannot read the device file {where}: {reason}") from error
-    return _parse_named(text, str(where))
+    return named_parse(_parse, read_parameters(path, "device file"), str(path))
 
 
 def default_device() -> DeviceFile:
     """The population that comes with the package: HfO2 devices in a 130 nm CMOS back end."""
     resource = resources.files("data") / "devices" / f"{DEFAULT_DEVICE}.toml"
-    return _parse_named(resource.read_text(encoding="utf-8"), f"data/devices/{DEFAULT_DEVICE}.toml")
+    return named_parse(_parse, resource.read_text(encoding="utf-8"), f"data/devices/{DEFAULT_DEVICE}.toml")
 
 
-def _parse_named(text: str, where: str) -> DeviceFile:
+def read_parameters(path: str | Path, what: str) -> str:
+    """Text of the parameter file at ``path``; UserMistake says which kind of file (``what``) cannot be read."""
     try:
-        return _parse(text)
+        return Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise UserMistake(f"cannot read the {what} {path}: {reason}") from error
+
+
+def named_parse(parse: Callable[[str], Parsed], text: str, where: str) -> Parsed:
+    """Parse the text of a parameter file; a UserMistake also names the file."""
+    try:
+        return parse(text)
     except UserMistake as mistake:
         raise UserMistake(f"{where}: {mistake}") from mistake
 
