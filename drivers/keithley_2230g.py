@@ -7,10 +7,9 @@ that nobody, another thread included, can come between the two.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from drivers.errors import LimitError
-from drivers.limits import Range
+from drivers.limits import ChannelLimits, Range
 from drivers.roles import ChannelReading
 from drivers.scpi import Link, ScpiInstrument
 from drivers.scpi_settings import scpi_bool, scpi_float
@@ -27,19 +26,6 @@ CHANNELS = tuple(RATED_V)
 OFF_ORDER = (2, 1, 3)
 """Order in which :meth:`Keithley2230G.safe_off` takes the channels down. On the laboratory's bench these are VDDC,
 VDDR, VDD: columns fall before the word lines that gate them, and the core supply that defines all switches is last."""
-
-
-@dataclass(frozen=True)
-class ChannelLimits:
-    """The bench file's envelope of one channel.
-
-    Attributes:
-        voltage: allowed voltage settings, in V.
-        current: allowed current limits, in A.
-    """
-
-    voltage: Range
-    current: Range
 
 
 def _voltages(channel: SupplyChannel) -> Sequence[Range]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from enum import Enum, IntFlag
 
 from drivers.errors import LimitError, WrongInstrument
-from drivers.limits import Range
+from drivers.limits import Range, SmuLimits
 from drivers.roles import Measurement
 from drivers.scpi import Link, ScpiInstrument
 from drivers.scpi_settings import Change, scpi_bool, scpi_choice, scpi_float, scpi_int
@@ -83,19 +83,6 @@ class SourceStatus(IntFlag):
 
 
 @dataclass(frozen=True)
-class SmuLimits:
-    """The bench file's envelope.
-
-    Attributes:
-        voltage: allowed source voltages, in V.
-        compliance: allowed current compliances, in A.
-    """
-
-    voltage: Range
-    compliance: Range
-
-
-@dataclass(frozen=True)
 class Acquisition:
     """How readings are taken, as last set and confirmed. A range of None is automatic."""
 
@@ -111,18 +98,19 @@ class Acquisition:
         return CONVERSIONS * self.power_line_cycles * tries / SLOWEST_LINE_HZ
 
 
-def _range_for(ranges: Sequence[float], value: float) -> float:
-    return next((full for full in ranges if abs(value) <= full * OVERRANGE), ranges[-1])
+def range_for(ranges: Sequence[float], value: float, overrange: float = OVERRANGE) -> float:
+    """The lowest of ``ranges`` that holds ``value``; each holds up to ``overrange`` times its full scale."""
+    return next((full for full in ranges if abs(value) <= full * overrange), ranges[-1])
 
 
 def _voltage_step(smu: Keithley2450, volts: float) -> float:
     fixed = smu.acquisition.source_range_v
-    return VOLTAGE_STEP * (_range_for(VOLTAGE_RANGES, volts) if fixed is None else fixed)
+    return VOLTAGE_STEP * (range_for(VOLTAGE_RANGES, volts) if fixed is None else fixed)
 
 
 def _current_step(smu: Keithley2450, amps: float) -> float:
     fixed = smu.acquisition.measure_range_a
-    return CURRENT_STEP * max(_range_for(CURRENT_RANGES, amps), 0.0 if fixed is None else fixed)
+    return CURRENT_STEP * max(range_for(CURRENT_RANGES, amps), 0.0 if fixed is None else fixed)
 
 
 def _full_scale_step(smu: Keithley2450, full_scale: float) -> float:
@@ -251,7 +239,7 @@ class Keithley2450(ScpiInstrument):
         In a fixed range a larger current is an overflow, which :meth:`measure` raises as ReplyError; and a compliance
         below a thousandth of the range is refused by the instrument.
         """
-        full = None if amps is None else _range_for(CURRENT_RANGES, MEASURED_AMPS.check(amps, f"{self.label}: range"))
+        full = None if amps is None else range_for(CURRENT_RANGES, MEASURED_AMPS.check(amps, f"{self.label}: range"))
         self.apply(*self._range_changes(full))
         self.acquisition = replace(self.acquisition, measure_range_a=full)
 
@@ -261,7 +249,7 @@ class Keithley2450(ScpiInstrument):
         An automatic range may overshoot when it changes, by 250 mV typically: enough to disturb a device. Fix the
         range before the output is switched on where the levels lie in different ranges.
         """
-        full = None if volts is None else _range_for(VOLTAGE_RANGES, VOLTS.check(volts, f"{self.label}: range"))
+        full = None if volts is None else range_for(VOLTAGE_RANGES, VOLTS.check(volts, f"{self.label}: range"))
         self.apply(*self._source_range_changes(full))
         self.acquisition = replace(self.acquisition, source_range_v=full)
 

@@ -11,8 +11,8 @@ from dataclasses import replace
 from enum import Enum, IntEnum
 
 from drivers.errors import LimitError
-from drivers.keithley_2450 import Acquisition, SmuLimits
-from drivers.limits import Range
+from drivers.keithley_2450 import Acquisition, range_for
+from drivers.limits import Range, SmuLimits
 from drivers.roles import Measurement
 from drivers.scpi import Link
 from drivers.scpi_settings import Change, scpi_float, scpi_int
@@ -83,17 +83,13 @@ class Filter(IntEnum):
     MEDIAN = 2
 
 
-def _range_for(ranges: Sequence[float], value: float) -> float:
-    return next((full for full in ranges if abs(value) <= full * OVERRANGE), ranges[-1])
-
-
 def _voltage_step(unit: SmuAttributes, volts: float) -> float:
     fixed = unit.acquisition.source_range_v
-    return VOLTAGE_STEP * (_range_for(VOLTAGE_RANGES, volts) if fixed is None else fixed)
+    return VOLTAGE_STEP * (range_for(VOLTAGE_RANGES, volts, OVERRANGE) if fixed is None else fixed)
 
 
 def _current_step(unit: SmuAttributes, amps: float) -> float:
-    return CURRENT_STEP * _range_for(CURRENT_RANGES, amps)
+    return CURRENT_STEP * range_for(CURRENT_RANGES, amps, OVERRANGE)
 
 
 def _full_scale_step(unit: SmuAttributes, full_scale: float) -> float:
@@ -235,7 +231,7 @@ class Keithley2636B(TspInstrument):
         In a fixed range a larger current is an overflow, which :meth:`measure` raises as ReplyError.
         """
         what = f"{self.attributes.label}: range"
-        full = None if amps is None else _range_for(CURRENT_RANGES, MEASURED_AMPS.check(amps, what))
+        full = None if amps is None else range_for(CURRENT_RANGES, MEASURED_AMPS.check(amps, what), OVERRANGE)
         self.apply(*self._range_changes(full))
         self.attributes.acquisition = replace(self.attributes.acquisition, measure_range_a=full)
 
@@ -246,7 +242,7 @@ class Keithley2636B(TspInstrument):
         overshoot.
         """
         what = f"{self.attributes.label}: range"
-        full = None if volts is None else _range_for(VOLTAGE_RANGES, VOLTS.check(volts, what))
+        full = None if volts is None else range_for(VOLTAGE_RANGES, VOLTS.check(volts, what), OVERRANGE)
         self.apply(*self._source_range_changes(full))
         self.attributes.acquisition = replace(self.attributes.acquisition, source_range_v=full)
 

@@ -15,8 +15,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from drivers.errors import LimitError
-from drivers.keithley_2230g import ChannelLimits
-from drivers.limits import Range
+from drivers.limits import ChannelLimits, Range
 from drivers.roles import ChannelReading
 from drivers.scpi import Link, ScpiInstrument
 from drivers.scpi_settings import Change, scpi_bool, scpi_float

@@ -48,3 +48,29 @@ class Range:
 
     def __str__(self) -> str:
         return f"{self.low:g} to {self.high:g} {self.unit}"
+
+
+@dataclass(frozen=True)
+class ChannelLimits:
+    """The bench file's envelope of one supply channel.
+
+    Attributes:
+        voltage: allowed voltage settings, in V.
+        current: allowed current limits, in A.
+    """
+
+    voltage: Range
+    current: Range
+
+
+@dataclass(frozen=True)
+class SmuLimits:
+    """The bench file's envelope of a source-measure unit.
+
+    Attributes:
+        voltage: allowed source voltages, in V.
+        compliance: allowed current compliances, in A.
+    """
+
+    voltage: Range
+    compliance: Range
