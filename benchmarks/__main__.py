@@ -7,10 +7,15 @@ import sys
 from collections.abc import Callable
 from datetime import date
 
-from benchmarks import wire
+from benchmarks import physics, wire
 from benchmarks.rows import Row
 
-BENCHMARKS: dict[str, Callable[[], list[Row]]] = {"senses": wire.senses, "link": wire.link}
+BENCHMARKS: dict[str, Callable[[], list[Row]]] = {
+    "senses": wire.senses,
+    "link": wire.link,
+    "weak-reset": physics.weak_reset,
+    "chip": physics.chip,
+}
 
 
 def main() -> int:

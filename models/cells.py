@@ -36,14 +36,18 @@ class Polarity(IntEnum):
 
 
 class DeviceState(IntEnum):
-    """What a device is. The last three are for good: no pulse brings the device back."""
+    """What a device is. The last three are for good: no pulse brings the device back.
+
+    INTERMEDIATE is a device that weak RESETs have moved out of the LRS and not yet into the HRS.
+    """
 
     VIRGIN = 0
     LRS = 1
     HRS = 2
-    STUCK_LRS = 3
-    STUCK_HRS = 4
-    OPEN = 5
+    INTERMEDIATE = 3
+    STUCK_LRS = 4
+    STUCK_HRS = 5
+    OPEN = 6
 
 
 class Geometry(NamedTuple):

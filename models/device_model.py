@@ -171,6 +171,9 @@ class WeakReset(_Section):
     ceiling_ohm: float = _quantity(
         "ohm", 1e3, 1e12, "resistance at which the drift ends: the device is then in the HRS"
     )
+    intermediate_ratio: float = _quantity(
+        "1", 1.0, 100.0, "R / R0 from which a weakly reset device is no longer in the LRS but in an intermediate state"
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -202,10 +205,86 @@ class Sense(_Section):
     offset_sigma: float = _quantity("1", 0.0, 2.0, "s.d. over columns of the offset, in ln of the branch resistances")
     noise_sigma: float = _quantity("1", 0.0, 2.0, "s.d. from sense to sense, in ln of the branch resistances")
     precharge_min_s: float = _quantity("s", 0.0, 1.0, "shortest precharge that charges both nodes")
+    reference_c: float = _quantity("degC", -100.0, 300.0, "temperature for which all of these are given")
+    threshold_per_k: float = _quantity("V/K", -1e-2, 1e-2, "change of threshold_v and swing_v with temperature")
+    mobility_exponent: float = _quantity("1", 0.0, 3.0, "currents go as the absolute temperature to minus this power")
+    corner_threshold_v: float = _quantity("V", 0.0, 0.5, "SS raises threshold_v and swing_v by this, FF lowers them")
+    corner_mobility: float = _quantity("1", 0.0, 0.9, "SS lowers the currents by this fraction, FF raises them")
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self._require(self.vdd_ref_v > self.threshold_v, "vdd_ref_v", "it must exceed sense.threshold_v")
+
+
+@dataclass(frozen=True)
+class Endurance(_Section):
+    """Wear of a device by SET and RESET: how fast it accumulates, and what it does to the HRS.
+
+    Wear is the used share of a device's cyclability; a cycle is one SET and one RESET.
+    """
+
+    name = "endurance"
+
+    cycles_ref: float = _quantity("cycle", 1.0, 1e18, "cyclability at set_ref_a, reset_ref_v and width_ref_s")
+    set_ref_a: float = _quantity("A", 1e-7, 1e-2, "compliance current of the reference SET")
+    set_exponent: float = _quantity("1", 0.0, 20.0, "wear of a SET goes as the compliance current to this power")
+    reset_ref_v: float = _quantity("V", 0.1, 10.0, "device voltage of the reference RESET")
+    reset_efold_v: float = _quantity("V", 0.01, 10.0, "increase of the device voltage that multiplies RESET wear by e")
+    width_ref_s: float = _quantity("s", 1e-9, 1.0, "pulse width of the reference SET and RESET")
+    width_exponent: float = _quantity("1", 0.0, 2.0, "wear of a pulse goes as its width to this power")
+    wear_exponent: float = _quantity("1", 0.1, 5.0, "the HRS changes with the wear to this power")
+    window_loss: float = _quantity("1", 0.0, 10.0, "fall of ln R of the HRS median at a wear of 1")
+    spread_growth: float = _quantity("1", 0.0, 10.0, "relative growth of hrs.sigma_c2c at a wear of 1")
+    stuck_wear: float = _quantity("1", 1e-3, 1e6, "median over devices of the wear at which one sticks in the LRS")
+    stuck_sigma: float = _quantity("1", 0.0, 3.0, "device-to-device standard deviation of ln of that wear")
+
+
+@dataclass(frozen=True)
+class Retention(_Section):
+    """Drift of ln R with the logarithm of the time since programming, thermally activated.
+
+    Each programming draws a device's own drift: normal, with the means and standard deviations per decade of time.
+    """
+
+    name = "retention"
+
+    reference_c: float = _quantity("degC", -100.0, 300.0, "temperature at which onset_s is given")
+    activation_ev: float = _quantity("eV", 0.0, 5.0, "Arrhenius activation energy of the time scale")
+    onset_s: float = _quantity("s", 1e-9, 1e12, "time from which the drift counts decades, at reference_c")
+    lrs_drift: float = _quantity("1/decade", -2.0, 2.0, "mean drift of ln R of the LRS")
+    lrs_sigma: float = _quantity("1/decade", 0.0, 2.0, "standard deviation of the drift of ln R of the LRS")
+    hrs_drift: float = _quantity("1/decade", -2.0, 2.0, "mean drift of ln R of the HRS")
+    hrs_sigma: float = _quantity("1/decade", 0.0, 2.0, "standard deviation of the drift of ln R of the HRS")
+
+
+@dataclass(frozen=True)
+class Temperature(_Section):
+    """Change of a resistance with the temperature at which it is read."""
+
+    name = "temperature"
+
+    reference_c: float = _quantity("degC", -100.0, 300.0, "temperature for which all resistances are given")
+    low_c: float = _quantity("degC", -273.0, 300.0, "lowest temperature that the model is good for")
+    high_c: float = _quantity("degC", -100.0, 1000.0, "highest temperature that the model is good for")
+    lrs_per_k: float = _quantity("1/K", -0.01, 0.01, "relative change of the LRS: metallic, positive")
+    hrs_activation_ev: float = _quantity("eV", 0.0, 2.0, "activation energy of conduction in HRS and virgin devices")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        inside = self.low_c <= self.reference_c <= self.high_c
+        self._require(inside, "reference_c", "it must lie within temperature.low_c to temperature.high_c")
+
+
+@dataclass(frozen=True)
+class ReadNoise(_Section):
+    """Fluctuation of a resistance from one reading of a meter to the next."""
+
+    name = "read_noise"
+
+    sigma_ref: float = _quantity("1", 0.0, 1.0, "standard deviation of ln R at resistance_ref_ohm")
+    resistance_ref_ohm: float = _quantity("ohm", 1.0, 1e9, "resistance for which sigma_ref is given")
+    exponent: float = _quantity("1", 0.0, 2.0, "the standard deviation grows as the resistance to this power")
+    sigma_high: float = _quantity("1", 0.0, 2.0, "largest standard deviation of ln R")
 
 
 @dataclass(frozen=True)
@@ -259,6 +338,10 @@ class DeviceModel:
     thresholds: Thresholds
     weak_reset: WeakReset
     sense: Sense
+    endurance: Endurance
+    retention: Retention
+    temperature: Temperature
+    read_noise: ReadNoise
     defects: Defects
     absolute_maximum: AbsoluteMaximum
     read_error: ReadError | None = None
@@ -302,7 +385,12 @@ class DeviceModel:
                 yield from ((f"{name}.{item.name}", getattr(part, item.name)) for item in fields(section))
 
 
-_ALL: tuple[Any, ...] = (Lrs, Hrs, Virgin, Thresholds, WeakReset, Sense, Defects, AbsoluteMaximum, ReadError)
+# fmt: off
+_ALL: tuple[Any, ...] = (
+    Lrs, Hrs, Virgin, Thresholds, WeakReset, Sense, Endurance, Retention, Temperature, ReadNoise, Defects,
+    AbsoluteMaximum, ReadError,
+)
+# fmt: on
 
 SECTIONS: Mapping[str, Any] = {section.name: section for section in _ALL}
 """Section name to its dataclass."""

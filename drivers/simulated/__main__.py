@@ -1,7 +1,7 @@
 """Serve a simulated bench until standard input closes: how another process of ours starts one for its own length.
 
-The bench file's text goes to standard output, closed by a line that holds a NUL. The server ends when its parent does, however the
-parent ends, because the pipe to its standard input closes with it.
+The bench file's text goes to standard output, closed by a line that holds a NUL. The server ends when its parent does,
+however the parent ends, because the pipe to its standard input closes with it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from data.device_files import load_device
-from drivers.simulated.bench import SimulatedBench
+from drivers.simulated.bench import DEFAULT_CHIP, SimulatedBench
 from models.exceptions import RramBenchError
 
 
@@ -22,10 +22,14 @@ def main() -> int:
     parser.add_argument("--device", type=Path)
     parser.add_argument("--transport", choices=("pty", "tcp"), default="pty")
     parser.add_argument("--baud", type=int)
+    parser.add_argument("--chip", default=DEFAULT_CHIP)
+    parser.add_argument("--arrays", type=int, default=1)
     options = parser.parse_args()
     try:
         device = None if options.device is None else load_device(options.device)
-        with SimulatedBench(options.seed, device, options.transport, options.baud) as bench:
+        with SimulatedBench(
+            options.seed, device, options.transport, options.baud, options.chip, options.arrays
+        ) as bench:
             print(bench.bench_file(), end="\n\0\n", flush=True)
             sys.stdin.read()
     except RramBenchError as error:

@@ -1,7 +1,8 @@
 """The simulated chip: an array of 2T2R cells with sense amplifiers, made of the models and of nothing else.
 
 All that is random comes from generators spawned from the seed, one each for fabrication, programming, weak RESET,
-sensing and damage, so that the same exchanges give the same answers bit by bit.
+sensing, damage and the readings of a meter, so that the same exchanges give the same answers bit by bit. Time stands
+still unless it is told to pass.
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ from numpy.typing import NDArray
 from models import sense
 from models.arrays import NumpyArrays
 from models.cells import Device, DeviceMask, DeviceState, Geometry, Polarity
-from models.device_model import DeviceModel
-from models.devices import rram
+from models.device_model import DeviceModel, Sense
+from models.devices import ageing, rram
 from models.devices.weak_reset import WeakResetDevices
 from models.exceptions import UserMistake
+from models.sense import Corner, Margins
 
 if TYPE_CHECKING:
     from drivers.simulated.world import Rails
@@ -37,19 +39,36 @@ class SimulatedChip:
 
     The LRS population is the one read just after a SET: the weak-RESET model's ratio is counted from there.
 
+    Programming wears devices out, storage lets them drift, and what is read depends on the temperature.
+
     Args:
         model: the device population, the cell and the sense amplifier.
-        geometry: size of the array.
+        geometry: size of the whole, in cells.
         seed: of everything random; two chips of one seed are equal.
         chip_id: identifier that the board reports.
+        arrays: how many arrays with sense amplifiers of their own are stacked, row upon row, into ``geometry``.
+        corner: process corner of the transistors.
+
+    Raises:
+        UserMistake: the rows cannot be shared out evenly to the arrays.
     """
 
-    def __init__(self, model: DeviceModel, geometry: Geometry, seed: int, chip_id: str) -> None:
+    def __init__(
+        self,
+        model: DeviceModel,
+        geometry: Geometry,
+        seed: int,
+        chip_id: str,
+        arrays: int = 1,
+        corner: Corner = Corner.TT,
+    ) -> None:
+        if arrays < 1 or geometry.rows % arrays:
+            raise UserMistake(f"{geometry.rows} rows cannot be shared out to {arrays} arrays; the rest must be 0")
         self.model = model
         self.geometry = geometry
         self.chip_id = chip_id
-        fabrication, self._programming, drift, self._sensing, self._damage = (
-            np.random.default_rng(child) for child in np.random.SeedSequence(seed).spawn(5)
+        fabrication, self._programming, drift, self._sensing, self._damage, self._metering = (
+            np.random.default_rng(child) for child in np.random.SeedSequence(seed).spawn(6)
         )
         shape = (geometry.rows, geometry.cols, len(Device))
         self._deviates = rram.draw_deviates(shape, fabrication)
@@ -59,7 +78,14 @@ class SimulatedChip:
             rram.virgin_ohm(model.virgin, self._deviates.virgin),
             rram.broken_ohm(model, self._state, self._deviates, fabrication),
         )
-        self._amplifiers = sense.SenseAmplifiers(model.sense, fabrication.standard_normal(geometry.cols))
+        offsets = fabrication.standard_normal((arrays, geometry.cols))
+        self._corner = corner
+        self._temperature_c = model.temperature.reference_c
+        self._amplifiers = sense.SenseAmplifiers(self._sense_here(), offsets, geometry.rows // arrays)
+        self._ageing = ageing.Ageing(model, shape, fabrication)
+        # what sensing needs of the present resistances, kept until something changes them
+        self._seen: NDArray[np.float64] | None = None
+        self._cells: tuple[tuple[float, float], Margins] | None = None
         self._weak = WeakResetDevices(model.weak_reset, shape, NumpyArrays(drift))
         # ln R of each device less its weak-RESET ratio, as they stood after the last SET
         self._log_base = np.zeros(shape)
@@ -68,12 +94,43 @@ class SimulatedChip:
     @property
     def state(self) -> NDArray[np.int8]:
         """State of each device, values of DeviceState, ``(rows, cols, 2)``; a copy."""
-        return self._state.copy()
+        moved = self._weak.log_ratio >= np.log(self.model.weak_reset.intermediate_ratio)
+        return np.where(moved & (self._state == DeviceState.LRS), np.int8(DeviceState.INTERMEDIATE), self._state)
 
     @property
     def resistance_ohm(self) -> NDArray[np.float64]:
-        """Resistance of each device in ohm, ``(rows, cols, 2)``; a copy."""
-        return self._resistance.copy()
+        """Resistance of each device in ohm, here and now, ``(rows, cols, 2)``; a copy."""
+        return self._resistance_now().copy()
+
+    @property
+    def cycles(self) -> NDArray[np.int64]:
+        """How many times each device went from the HRS to the LRS, ``(rows, cols, 2)``; a copy."""
+        return self._ageing.cycles.copy()
+
+    @property
+    def wear(self) -> NDArray[np.float64]:
+        """Used share of each device's cyclability, ``(rows, cols, 2)``; a copy."""
+        return self._ageing.wear.copy()
+
+    @property
+    def temperature_c(self) -> float:
+        """Temperature of the chip in degC."""
+        return self._temperature_c
+
+    @temperature_c.setter
+    def temperature_c(self, temperature_c: float) -> None:
+        self._temperature_c = ageing.checked_temperature(self.model.temperature, temperature_c)
+        self._amplifiers.sense = self._sense_here()
+        self._changed()
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass at the present temperature: programmed devices drift.
+
+        Raises:
+            UserMistake: the time is negative or not finite.
+        """
+        self._ageing.advance(seconds, self._temperature_c)
+        self._changed()
 
     @property
     def connected(self) -> tuple[int, int, Device] | None:
@@ -100,17 +157,20 @@ class SimulatedChip:
             raise UserMistake(f"cannot apply {count} pulses of {width_s} s; widths are above 0, counts 0 or more")
         if count == 0 or not self._reached(rails):
             return
-        at, hrs = self.model.thresholds, self.model.hrs
+        at, hrs, endurance = self.model.thresholds, self.model.hrs, self.model.endurance
         if polarity == Polarity.SET:
             current = rram.compliance_a(self.model.lrs, rails.vddr_v)
             sets = rails.vddc_v >= at.set_vddc_v and rails.vddr_v >= at.set_vddr_v
-            switching = mask & self._switchable if sets else np.zeros_like(mask)
+            switching = np.zeros_like(mask)
+            if sets:
+                switching = self._survivors(mask, count * ageing.set_wear(endurance, current, width_s))
             if rails.vddr_v >= at.form_vddr_v:
                 switching |= self._forming(mask, rails.vddc_v, at.form_vddc_v, count)
             self._to_lrs(switching, current)
         elif rails.vddc_v >= at.reset_vddc_v and rails.vddr_v >= at.reset_vddr_v:
             device_v = rram.reset_device_v(hrs, rails.vddc_v, rails.vddr_v)
-            self._to_hrs(mask & self._switchable, device_v, width_s)
+            worked = self._survivors(mask, count * ageing.reset_wear(endurance, device_v, width_s))
+            self._to_hrs(worked, device_v, width_s)
         else:
             self._weak_reset(mask, rram.reset_device_v(hrs, rails.vddc_v, rails.vddr_v), width_s, count)
 
@@ -121,7 +181,7 @@ class SimulatedChip:
         """
         if not self._senses(rails, precharge_s):
             return np.zeros((repeats, *self.geometry), dtype=np.int8)
-        cells = sense.margins(self.model.sense, self._resistance, rails.vdd_v, window_s)
+        cells = self._margins(rails.vdd_v, window_s)
         return self._amplifiers.read(cells, rails.vdd_v, repeats, self._sensing)
 
     def xnor(
@@ -144,8 +204,8 @@ class SimulatedChip:
             raise UserMistake(f"inputs must be -1 and +1 of shape (n, {geometry.cols}), not {inputs.shape}")
         if not self._senses(rails, precharge_s):
             return np.zeros((len(inputs), geometry.rows), dtype=np.int16)
-        part = self._resistance[: geometry.rows, : geometry.cols]
-        cells = sense.margins(self.model.sense, part, rails.vdd_v, window_s)
+        whole = self._margins(rails.vdd_v, window_s)
+        cells = Margins(*(part[: geometry.rows, : geometry.cols] for part in whole))
         return self._amplifiers.xnor(cells, inputs, rails.vdd_v, self._sensing)
 
     def connect(self, row: int, col: int, device: Device) -> None:
@@ -165,6 +225,8 @@ class SimulatedChip:
     def force_direct(self, volts: float, compliance_a: float, rails: Rails) -> tuple[float, float]:
         """Force a voltage on the pads with a current limit, and return the true voltage in V and current in A.
 
+        True but for what the device itself adds: its resistance fluctuates from one call to the next.
+
         A positive voltage works in the SET direction, a negative one in the RESET direction. Whatever the connected
         device sees beyond a threshold acts on it once, as one pulse of reference width, before the answer is taken; the
         compliance of a SET is the smaller of ``compliance_a`` and what the access transistor passes. Small voltages
@@ -173,29 +235,34 @@ class SimulatedChip:
         """
         if self._connected is None or not self._reached(rails):
             return volts, 0.0
-        seen_v = self._across(volts, compliance_a)
+        seen_v = _across(volts, compliance_a, float(self._resistance_now()[self._connected]))
         mask = np.zeros(self._state.shape, dtype=bool)
         mask[self._connected] = True
-        at = self.model.thresholds
+        at, endurance, width_s = self.model.thresholds, self.model.endurance, self.model.hrs.width_ref_s
         if abs(seen_v) > self.model.absolute_maximum.direct_v:
-            self._break(mask)
+            self._damage_for_good(mask)
         elif seen_v > 0.0:
+            current_a = min(compliance_a, rram.compliance_a(self.model.lrs, rails.vddr_v))
             switching = self._forming(mask, seen_v, at.form_direct_v, 1)
             if seen_v >= at.set_direct_v:
-                switching |= mask & self._switchable
-            self._to_lrs(switching, min(compliance_a, rram.compliance_a(self.model.lrs, rails.vddr_v)))
+                switching |= self._survivors(mask, ageing.set_wear(endurance, current_a, width_s))
+            self._to_lrs(switching, current_a)
         elif -seen_v >= at.reset_direct_v:
-            self._to_hrs(mask & self._switchable, -seen_v, self.model.hrs.width_ref_s)
+            worked = self._survivors(mask, ageing.reset_wear(endurance, -seen_v, width_s))
+            self._to_hrs(worked, -seen_v, width_s)
         elif seen_v < 0.0:
             self._weak_reset(mask, -seen_v, self.model.weak_reset.width_ref_s, 1)
-        true_v = self._across(volts, compliance_a)
-        return true_v, true_v / float(self._resistance[self._connected])
+        resistance = float(self._resistance_now()[self._connected])
+        sigma = ageing.read_noise_sigma(self.model.read_noise, resistance)
+        resistance *= float(np.exp(sigma * self._metering.standard_normal()))
+        true_v = _across(volts, compliance_a, resistance)
+        return true_v, true_v / resistance
 
     def expose(self, rails: Rails) -> None:
         """The supply pins now see ``rails``; beyond an absolute maximum, some devices break for good."""
         limit = self.model.absolute_maximum
         if rails.vdd_v > limit.vdd_v or rails.vddc_v > limit.vddc_v or rails.vddr_v > limit.vddr_v:
-            self._break(self._damage.random(self._state.shape) < limit.damage_fraction)
+            self._damage_for_good(self._damage.random(self._state.shape) < limit.damage_fraction)
 
     def _reached(self, rails: Rails) -> bool:
         """Whether the core works and the word lines open the access transistors."""
@@ -203,6 +270,38 @@ class SimulatedChip:
 
     def _senses(self, rails: Rails, precharge_s: float) -> bool:
         return self._reached(rails) and precharge_s >= self.model.sense.precharge_min_s
+
+    def _sense_here(self) -> Sense:
+        """The sense amplifiers at the present temperature and in the chip's corner."""
+        return sense.at_conditions(self.model.sense, self._temperature_c, self._corner)
+
+    def _resistance_now(self) -> NDArray[np.float64]:
+        """Resistances after drift, at the present temperature; not to be written to."""
+        if self._seen is None:
+            seen = self._resistance
+            drift = self._ageing.log_drift
+            if drift is not None:
+                seen = seen * np.exp(drift)
+            if self._temperature_c != self.model.temperature.reference_c:
+                seen = seen * ageing.temperature_factors(self.model.temperature, self._state, self._temperature_c)
+            self._seen = seen
+        return self._seen
+
+    def _margins(self, vdd_v: float, window_s: float) -> Margins:
+        """How the cells stand before offset and noise."""
+        if self._cells is None or self._cells[0] != (vdd_v, window_s):
+            cells = sense.margins(self._amplifiers.sense, self._resistance_now(), vdd_v, window_s)
+            self._cells = (vdd_v, window_s), cells
+        return self._cells[1]
+
+    def _changed(self) -> None:
+        """Something has changed the resistances or the amplifiers."""
+        self._seen = self._cells = None
+
+    def _store(self, mask: DeviceMask, ohm: NDArray[np.float64]) -> None:
+        """New resistances of the devices of ``mask``, at the reference temperature and before drift."""
+        self._resistance[mask] = ohm
+        self._changed()
 
     @property
     def _switchable(self) -> NDArray[np.bool_]:
@@ -216,40 +315,57 @@ class SimulatedChip:
         virgin[virgin] = rram.formed(self.model.thresholds, applied_v, median_v, deviates, count, self._programming)
         return virgin
 
+    def _survivors(self, mask: DeviceMask, wear: float) -> DeviceMask:
+        """Devices of ``mask`` that can switch and still do after this wear; worn-out ones stick in the LRS."""
+        switching = mask & self._switchable
+        stuck = self._ageing.stress(switching, wear)
+        if stuck.any():
+            self._break(stuck, np.full(int(stuck.sum()), DeviceState.STUCK_LRS, dtype=np.int8))
+        return switching & ~stuck
+
     def _to_lrs(self, mask: DeviceMask, current_a: float) -> None:
         if not mask.any():
             return
+        self._ageing.cycles[mask & (self._state == DeviceState.HRS)] += 1
         self._state[mask] = DeviceState.LRS
-        self._resistance[mask] = rram.draw_lrs(self.model.lrs, current_a, self._deviates.lrs[mask], self._programming)
+        self._store(mask, rram.draw_lrs(self.model.lrs, current_a, self._deviates.lrs[mask], self._programming))
+        self._ageing.programmed(mask, DeviceState.LRS, self._programming)
         self._weak.set_again(mask)
         self._log_base[mask] = np.log(self._resistance[mask]) - self._weak.log_ratio[mask]
 
     def _to_hrs(self, mask: DeviceMask, device_v: float, width_s: float) -> None:
         self._state[mask] = DeviceState.HRS
-        self._resistance[mask] = rram.draw_hrs(
-            self.model.hrs, device_v, width_s, self._deviates.hrs[mask], self._programming
-        )
+        deviates, change = self._deviates.hrs[mask], self._ageing.hrs_change(mask)
+        self._store(mask, rram.draw_hrs(self.model.hrs, device_v, width_s, deviates, self._programming, change))
+        self._ageing.programmed(mask, DeviceState.HRS, self._programming)
 
     def _weak_reset(self, mask: DeviceMask, device_v: float, width_s: float, count: int) -> None:
-        moved = mask & (self._state == DeviceState.LRS)
-        if device_v < self.model.weak_reset.onset_v or not moved.any():
+        if device_v < self.model.weak_reset.onset_v:
+            return
+        wear = count * ageing.reset_wear(self.model.endurance, device_v, width_s)
+        moved = self._survivors(mask & (self._state == DeviceState.LRS), wear)
+        if not moved.any():
             return
         self._weak.apply(np.where(moved, count, 0), device_v, width_s)
         ceiling = self.model.weak_reset.ceiling_ohm
         log_r = np.minimum(self._log_base[moved] + self._weak.log_ratio[moved], np.log(ceiling))
-        self._resistance[moved] = np.exp(log_r)
+        self._store(moved, np.exp(log_r))
         self._state[moved & (self._resistance >= ceiling)] = DeviceState.HRS
 
-    def _break(self, mask: DeviceMask) -> None:
-        """Break the devices of ``mask`` that are not broken yet."""
+    def _damage_for_good(self, mask: DeviceMask) -> None:
+        """Break the devices of ``mask`` that are not broken yet, each in one of the ways of breaking."""
         breaking = mask & ~np.isin(self._state, rram.BROKEN_STATES)
-        states = rram.damaged_states(int(breaking.sum()), self._damage)
-        deviates = rram.Deviates(*(deviate[breaking] for deviate in self._deviates))
-        self._state[breaking] = states
-        self._resistance[breaking] = rram.broken_ohm(self.model, states, deviates, self._damage)
+        self._break(breaking, rram.damaged_states(int(breaking.sum()), self._damage))
 
-    def _across(self, volts: float, compliance_a: float) -> float:
-        """Voltage at the connected device when the source is limited to ``compliance_a``."""
-        assert self._connected is not None
-        limit = compliance_a * float(self._resistance[self._connected])
-        return float(np.clip(volts, -limit, limit))
+    def _break(self, mask: DeviceMask, states: rram.States) -> None:
+        """The devices of ``mask`` are broken from now on, in these states ``(n,)``."""
+        self._state[mask] = states
+        deviates = rram.Deviates(*(deviate[mask] for deviate in self._deviates))
+        self._store(mask, rram.broken_ohm(self.model, states, deviates, self._damage))
+        self._ageing.broken(mask)
+
+
+def _across(volts: float, compliance_a: float, resistance_ohm: float) -> float:
+    """Voltage at a device when the source is limited to ``compliance_a``."""
+    limit = compliance_a * resistance_ohm
+    return float(np.clip(volts, -limit, limit))

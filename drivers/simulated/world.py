@@ -1,7 +1,8 @@
 """The one physical world behind all simulated instruments: rails, the direct-access pads and a chip.
 
 What the supply puts on VDDC and VDDR decides what a pulse does to a cell; what the source-measure unit sees is the
-device that the board's direct access connects to its pads. Servers hold :attr:`World.lock` while they act.
+device that the board's direct access connects to its pads; the chuck sets the temperature. Servers hold
+:attr:`World.lock` while they act.
 """
 
 from __future__ import annotations
@@ -43,6 +44,21 @@ class World:
     def rails(self) -> Rails:
         """What the chip's supply pins see now."""
         return Rails(self._volts["vdd"], self._volts["vddc"], self._volts["vddr"])
+
+    @property
+    def temperature_c(self) -> float:
+        """Temperature of the chip in degC; 25 until something sets it."""
+        return self.chip.temperature_c
+
+    @temperature_c.setter
+    def temperature_c(self, temperature_c: float) -> None:
+        with self.lock:
+            self.chip.temperature_c = temperature_c
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass for the chip: its devices drift. No time passes by itself."""
+        with self.lock:
+            self.chip.advance(seconds)
 
     def drive_channel(self, channel: int, volts: float) -> None:
         """A supply channel's terminals now stand at ``volts`` (0 when its output is off)."""

@@ -23,9 +23,13 @@ from numpy.typing import NDArray
 from models.arrays import NumpyArrays, normal_quantile
 from models.cells import DeviceState
 from models.device_model import DeviceModel, Hrs, Lrs, Thresholds, Virgin
+from models.devices.ageing import HrsChange
 
 Floats = NDArray[np.float64]
 States = NDArray[np.int8]
+
+UNWORN = HrsChange(0.0, 1.0)
+"""The HRS of a device that was never cycled."""
 
 BROKEN_STATES = (DeviceState.STUCK_LRS, DeviceState.STUCK_HRS, DeviceState.OPEN)
 
@@ -88,9 +92,22 @@ def draw_lrs(lrs: Lrs, current_a: float, deviates: Floats, rng: np.random.Genera
     return _log_normal(lrs_median_ohm(lrs, current_a), lrs.sigma_d2d, deviates, lrs.sigma_c2c, rng)
 
 
-def draw_hrs(hrs: Hrs, device_v: float, width_s: float, deviates: Floats, rng: np.random.Generator) -> Floats:
-    """Resistances in ohm after a RESET with ``device_v`` across the devices for ``width_s``, one cycle deviate each."""
-    return _log_normal(hrs_median_ohm(hrs, device_v, width_s), hrs.sigma_d2d, deviates, hrs.sigma_c2c, rng)
+def draw_hrs(
+    hrs: Hrs,
+    device_v: float,
+    width_s: float,
+    deviates: Floats,
+    rng: np.random.Generator,
+    change: HrsChange = UNWORN,
+) -> Floats:
+    """Resistances in ohm after a RESET with ``device_v`` across the devices for ``width_s``, one cycle deviate each.
+
+    Args:
+        deviates: the devices' HRS deviates, any shape.
+        change: what wear has done to the HRS of each device.
+    """
+    median = hrs_median_ohm(hrs, device_v, width_s) * np.exp(change.shift)
+    return _log_normal(median, hrs.sigma_d2d, deviates, hrs.sigma_c2c * change.spread, rng)
 
 
 def virgin_ohm(virgin: Virgin, deviates: Floats) -> Floats:
@@ -134,7 +151,7 @@ def formed(
 
 
 def _log_normal(
-    median: float, sigma_d2d: float, deviates: Floats, sigma_c2c: float, rng: np.random.Generator
+    median: Floats | float, sigma_d2d: float, deviates: Floats, sigma_c2c: Floats | float, rng: np.random.Generator
 ) -> Floats:
     cycle = rng.standard_normal(deviates.shape)
     return np.asarray(median * np.exp(sigma_d2d * deviates + sigma_c2c * cycle))

@@ -33,7 +33,7 @@ from models.arrays import Array, Arrays, normal_quantile
 from models.device_model import WeakReset
 from models.exceptions import UserMistake
 
-_UNIFORM_SD = 1.0 / math.sqrt(12.0)
+UNIFORM_SD = 1.0 / math.sqrt(12.0)
 _POLE_RATIO = 5.0
 _SHORTEST_TIME = 0.35
 _LEAST_KEPT = 1e-9
@@ -108,7 +108,8 @@ def _deviates(arrays: Arrays, shape: Sequence[int], device_to_device: bool) -> A
     return arrays.uniform(shape) if device_to_device else arrays.full(shape, 0.5)
 
 
-def _sample_r0(section: WeakReset, shape: Sequence[int], arrays: Arrays, device_to_device: bool) -> Array:
+def sample_r0(section: WeakReset, shape: Sequence[int], arrays: Arrays, device_to_device: bool) -> Array:
+    """Draw R0 in ohm, the resistance just after a SET; the median for all without device-to-device variability."""
     u = _deviates(arrays, shape, device_to_device)
     p = section
     return _truncated_normal(arrays, u, "r0", p.r0_mean_ohm, p.r0_sd_ohm, p.r0_low_ohm, p.r0_high_ohm)
@@ -142,7 +143,7 @@ def sample_parameters(
         slope2=_truncated_exponential(
             arrays, slope2, "slope2", p.slope2_loc, p.slope2_scale, p.slope2_low, p.slope2_high
         ),
-        r0_ohm=_sample_r0(section, shape, arrays, device_to_device),
+        r0_ohm=sample_r0(section, shape, arrays, device_to_device),
     )
 
 
@@ -284,7 +285,7 @@ class WeakResetDevices:
         Args:
             devices: bool, of the shape of the devices.
         """
-        fresh = _sample_r0(self.section, self.shape, self._arrays, self.imperfections.device_to_device)
+        fresh = sample_r0(self.section, self.shape, self._arrays, self.imperfections.device_to_device)
         where = self._arrays.where
         self.parameters = self.parameters._replace(r0_ohm=where(devices, fresh, self.parameters.r0_ohm))
         self.stress = where(devices, 0.0, self.stress)
@@ -316,7 +317,7 @@ class _StationaryPink:
     def __init__(self, section: WeakReset, shape: tuple[int, ...], arrays: Arrays) -> None:
         times, variances = pink_processes(int(section.pink_memory))
         self._arrays, self._times = arrays, times
-        self._sds = [section.pink_alpha * _UNIFORM_SD * math.sqrt(variance) for variance in variances]
+        self._sds = [section.pink_alpha * UNIFORM_SD * math.sqrt(variance) for variance in variances]
         self._values = [sd * arrays.normal(shape) for sd in self._sds]
 
     def advance(self, counts: Array) -> None:

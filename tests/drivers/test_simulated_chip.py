@@ -31,7 +31,8 @@ def fabricated(seed: int = 0, **changes: float) -> SimulatedChip:
 
 
 NO_DEFECTS = {"defects__stuck_lrs": 0.0, "defects__stuck_hrs": 0.0, "defects__open": 0.0}
-PERFECT = {**NO_DEFECTS, "thresholds__form_sigma_d2d": 0.0, "thresholds__form_sigma_c2c": 0.0}
+NO_NOISE = {"read_noise__sigma_ref": 0.0}
+PERFECT = {**NO_DEFECTS, **NO_NOISE, "thresholds__form_sigma_d2d": 0.0, "thresholds__form_sigma_c2c": 0.0}
 
 
 @pytest.fixture
@@ -140,7 +141,7 @@ def test_weak_or_missing_supplies_do_nothing(formed, polarity, rails):
 @pytest.mark.parametrize("rails", [Rails(1.2, 3.8, 5.0), Rails(1.2, 4.5, 4.2)])
 def test_a_reset_needs_both_of_its_supplies(formed, rails):
     formed.pulse(Polarity.RESET, EVERY, 1e-7, 1, rails)
-    assert (formed.state == DeviceState.LRS).mean() > 0.9
+    assert (formed.state != DeviceState.HRS).mean() > 0.99
 
 
 def test_the_word_line_sets_the_lrs_and_the_column_the_hrs(formed):
@@ -160,7 +161,8 @@ def test_weak_resets_move_lrs_devices_a_little_each(formed):
         formed.pulse(Polarity.RESET, EVERY, 1e-6, 100, WEAK)
         medians.append(float(np.median((formed.resistance_ohm / before)[low])))
     assert (formed.resistance_ohm[~low] == before[~low]).all()
-    assert (formed.state == state).mean() > 0.999
+    assert (formed.state[~low] == state[~low]).all()
+    assert np.isin(formed.state[low], (DeviceState.LRS, DeviceState.INTERMEDIATE)).mean() > 0.998
     assert medians == sorted(medians)
     # the published median curve, 7.03, 7.48 and 8.56 kohm after 0, 100 and 500 pulses; 1024 devices
     assert medians[0] == pytest.approx(7.48 / 7.03, rel=0.02)

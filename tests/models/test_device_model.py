@@ -81,6 +81,7 @@ def test_unknown_and_missing_keys_are_named_with_what_is_allowed(values):
         ("weak_reset.rtn_p_low_high", 1.0, r"rtn_p_high_low"),
         ("lrs.gate_threshold_v", 3.0, r"exceed lrs\.gate_threshold_v"),
         ("sense.threshold_v", 1.2, r"exceed sense\.threshold_v"),
+        ("temperature.reference_c", -80.0, r"temperature\.low_c to temperature\.high_c"),
         ("defects.open", 0.9999, r"at most 1"),
     ],
 )

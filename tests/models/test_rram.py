@@ -117,4 +117,4 @@ def test_broken_devices_keep_the_resistance_of_the_way_they_broke(rng):
     assert np.median(resistance[states == DeviceState.STUCK_LRS]) == pytest.approx(6988, rel=0.05)
     assert np.median(resistance[states == DeviceState.STUCK_HRS]) == pytest.approx(80e3, rel=0.05)
     assert (resistance[states == DeviceState.OPEN] == 1e12).all()
-    assert np.bincount(states, minlength=6)[3:].min() > 9_500
+    assert np.unique(states, return_counts=True)[1].min() > 9_500

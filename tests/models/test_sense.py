@@ -157,3 +157,80 @@ def test_certain_cells_draw_no_noise():
 def test_a_window_that_is_not_positive_is_refused(window_s):
     with pytest.raises(UserMistake, match="sense window"):
         cells(PLUS, window_s=window_s)
+
+
+def test_v15_two_senses_give_the_two_bits_of_a_ternary_weight():
+    three = cells(PLUS, MINUS, ZERO, window_s=SHORT)
+    for seed in range(20):
+        bits = quiet(3).read_two_bits(three, 1.2, np.random.default_rng(seed))
+        assert bits.tolist() == [[0b10, 0b01, 0b00]]
+
+
+def test_an_offset_that_outweighs_the_weight_answers_high_to_both_inputs():
+    strong = sense.SenseAmplifiers(SENSE, np.array([30.0, -30.0]))
+    assert strong.read_two_bits(cells(BOTH_LOW, BOTH_LOW), 1.2, rng()).tolist() == [[0b11, 0b00]]
+
+
+def test_at_reference_temperature_and_typical_corner_the_amplifier_is_the_one_of_the_file():
+    here = sense.at_conditions(SENSE, SENSE.reference_c)
+    for key, value in dataclasses.asdict(SENSE).items():
+        assert getattr(here, key) == pytest.approx(value)
+
+
+def test_heat_lowers_the_threshold_and_slows_the_transistors():
+    hot = sense.at_conditions(SENSE, 85.0)
+    assert hot.threshold_v == pytest.approx(SENSE.threshold_v - 0.06)
+    assert hot.swing_v == pytest.approx(SENSE.swing_v - 0.06)
+    slower = (358.15 / 298.15) ** -1.5
+    assert hot.access_ohm == pytest.approx(SENSE.access_ohm / slower)
+    # the overdrive grew by a tenth, so that the offset, a voltage, weighs a tenth less
+    assert hot.saturation_a == pytest.approx(SENSE.saturation_a * slower * 1.1)
+    assert hot.offset_sigma == pytest.approx(SENSE.offset_sigma / 1.1)
+    assert hot.noise_sigma == pytest.approx(SENSE.noise_sigma * np.sqrt(358.15 / 298.15) / 1.1)
+
+
+def test_slow_transistors_decide_later_and_are_less_even():
+    slow, fast = (sense.at_conditions(SENSE, 25.0, corner) for corner in (sense.Corner.SS, sense.Corner.FF))
+    r = np.array(60e3)
+    assert sense.crossing_time_s(slow, r, 1.0) > sense.crossing_time_s(SENSE, r, 1.0)
+    assert sense.crossing_time_s(SENSE, r, 1.0) > sense.crossing_time_s(fast, r, 1.0)
+    assert slow.offset_sigma > SENSE.offset_sigma > fast.offset_sigma
+    assert sense.overdrive_ratio(slow, 0.62) == 0.0 < sense.overdrive_ratio(fast, 0.62)
+
+
+def test_a_temperature_at_which_the_amplifier_does_not_work_is_refused():
+    cold = dataclasses.replace(SENSE, threshold_per_k=-2.5e-3)
+    with pytest.raises(UserMistake, match="does not work at"):
+        sense.at_conditions(cold, -250.0)
+
+
+def test_the_critical_resistance_is_where_the_window_ends():
+    critical = sense.critical_resistance_ohm(SENSE, 1.2, SHORT)
+    assert critical == pytest.approx(99e3)
+    assert sense.crossing_time_s(SENSE, np.array(critical), 1.2) == pytest.approx(SHORT)
+    assert sense.critical_resistance_ohm(SENSE, 1.2, 1e-9) == 0.0
+    assert sense.critical_resistance_ohm(SENSE, 0.6, SHORT) == 0.0
+
+
+def test_stacked_arrays_have_amplifiers_of_their_own():
+    stacked = sense.SenseAmplifiers(SENSE, np.array([[5.0, -5.0], [-5.0, 5.0]]), rows=2)
+    equal = sense.margins(SENSE, np.full((4, 2, 2), 7e3), 1.2, LONG)
+    wanted = [[1, -1], [1, -1], [-1, 1], [-1, 1]]
+    assert (stacked.read(equal, 1.2, 20, rng()) == wanted).all()
+    part = sense.Margins(*(item[:3, :1] for item in equal))
+    inputs = np.ones((5, 1), dtype=np.int8)
+    assert (stacked.xnor(part, inputs, 1.2, rng()) == [1, 1, -1]).all()
+
+
+def test_xnor_sums_of_rows_with_and_without_unsteady_cells():
+    r = 70e3
+    unsteady = (r, r * 1.001)
+    rows = sense.margins(
+        SENSE, np.array([[PLUS, PLUS], [PLUS, unsteady], [MINUS, MINUS], [unsteady, unsteady]]), 1.2, LONG
+    )
+    inputs = np.ones((4000, 2), dtype=np.int8)
+    sums = quiet(2).xnor(rows, inputs, 1.2, rng())
+    assert (sums[:, 0] == 2).all()
+    assert (sums[:, 2] == -2).all()
+    assert set(np.unique(sums[:, 1])) == {0, 2}
+    assert set(np.unique(sums[:, 3])) == {-2, 0, 2}

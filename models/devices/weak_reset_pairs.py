@@ -1,0 +1,323 @@
+"""Weak RESET on millions of device pairs, as training needs it: one compiled pass, and few bytes per device.
+
+The model, its parameters and its populations are those of :mod:`models.devices.weak_reset`, which is the reference and
+stays the choice for anything but training. What differs is how the state of a device is kept and drawn:
+
+- stress in single precision: whole numbers are exact up to 2^24 reference pulses;
+- each Ornstein-Uhlenbeck value of the 1/f noise in 16 bits, in steps of 1/4096 of its standard deviation;
+- the RTN value in one byte: 0 while it is low, otherwise the share of the device's ceiling in 254 steps;
+- normal deviates as sums of four random bytes: odd moments vanish, the kurtosis is 2.7 instead of 3. (The published
+  model drives its 1/f noise with single uniform numbers, of kurtosis 1.8.)
+
+A call visits each pair once, whatever the number of pulses, and brings the weights of the pulsed pairs up to date.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import cache
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from models.arrays import NumpyArrays
+from models.cells import Device
+from models.device_model import WeakReset
+from models.devices.weak_reset import (
+    UNIFORM_SD,
+    Imperfections,
+    pink_processes,
+    rtn_high_probability,
+    sample_parameters,
+    sample_r0,
+    stress_per_pulse,
+)
+from models.exceptions import UserMistake
+
+Singles = NDArray[np.float32]
+
+MOST_PULSES = 1_000_000
+"""Most pulses on a device in one call."""
+
+_PINK_STEPS = 4096.0
+_RTN_STEPS = np.float32(254.0)
+_BYTES_MEAN = np.float32(4 * 127.5)
+_BYTES_SD = math.sqrt(4 * (256**2 - 1) / 12)
+_ZERO, _ONE = np.float32(0.0), np.float32(1.0)
+
+# SplitMix64 (Steele, Lea and Flood, OOPSLA 2014): the n-th number is a mix of the key plus n times the golden ratio.
+_GOLDEN, _MIX_1, _MIX_2 = (np.uint64(x) for x in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
+_EVEN_BYTES, _LOW_16, _LOW_8 = (np.uint64(x) for x in (0x00FF00FF00FF00FF, 0xFFFF, 0xFF))
+_8, _16, _27, _30, _31, _32, _40 = (np.uint64(bits) for bits in (8, 16, 27, 30, 31, 32, 40))
+
+
+class _Pairs(NamedTuple):
+    """State and parameters of all pairs; ``(2, n)``, but ``pink`` ``(processes, 2, n)``, ``scales`` ``(processes,)``.
+
+    Attributes:
+        base: ln R0 + c1.
+        ceiling: largest RTN value, per step of ``rtn``.
+        scales: of each process of the 1/f noise in ln R, per step of ``pink``.
+    """
+
+    stress: Singles
+    rtn: NDArray[np.uint8]
+    pink: NDArray[np.int16]
+    slope1: Singles
+    knee: Singles
+    base: Singles
+    slope2: Singles
+    ceiling: Singles
+    scales: Singles
+
+
+class _Tables(NamedTuple):
+    """What a number of pulses does, up to the most of a call; ``(most + 1,)``, the first two ``(processes, most + 1)``.
+
+    Attributes:
+        kept, fresh: share of a value of the 1/f noise that is left, and weight of the noise that is new.
+        rises, stays: probability that RTN is high in the end, from low and from high.
+        stress: reference pulses.
+    """
+
+    kept: Singles
+    fresh: Singles
+    rises: Singles
+    stays: Singles
+    stress: Singles
+
+
+def _mixed(x: np.uint64) -> np.uint64:
+    """The random 64 bits that belong to a counter."""
+    x = (x ^ (x >> _30)) * _MIX_1
+    x = (x ^ (x >> _27)) * _MIX_2
+    return x ^ (x >> _31)
+
+
+def _single(bits: np.uint64) -> np.float32:
+    """A whole number of at most 31 bits."""
+    return np.float32(np.int32(bits))
+
+
+@cache
+def _kernels(processes: int) -> tuple[Any, Any, Any]:
+    """Compiled functions for a number of processes, which the compiler must know to unroll its loops."""
+    mixed, single = njit(inline="always")(_mixed), njit(inline="always")(_single)
+    numbers = np.uint64(processes // 2 + 2)
+
+    def log_resistance(at: _Pairs, device: int, i: int) -> Any:
+        t, knee = at.stress[device, i], at.knee[device, i]
+        # two straight lines that meet at the knee
+        mean = at.slope1[device, i] * min(t, knee) + at.slope2[device, i] * max(t - knee, _ZERO)
+        value = at.base[device, i] + mean + at.ceiling[device, i] * (max(np.float32(at.rtn[device, i]), _ONE) - _ONE)
+        for k in range(processes):
+            value += at.scales[k] * np.float32(at.pink[k, device, i])
+        return value
+
+    evaluate_one = njit(fastmath=True, inline="always")(log_resistance)
+
+    def pulse(pulses: NDArray[np.int32], key: np.uint64, table: _Tables, at: _Pairs, weights: NDArray[np.int8]) -> None:
+        for i in range(len(pulses)):
+            count = pulses[i]
+            if count == 0:
+                continue
+            device = 0 if count > 0 else 1
+            count = abs(count)
+            at.stress[device, i] += table.stress[count]
+            counter = key + np.uint64(i) * numbers * _GOLDEN
+            sums = np.uint64(0)
+            for k in range(processes):
+                if k % 2 == 0:
+                    counter += _GOLDEN
+                    bits = mixed(counter)
+                    pairs = (bits & _EVEN_BYTES) + ((bits >> _8) & _EVEN_BYTES)
+                    sums = pairs + (pairs >> _16)
+                else:
+                    sums = sums >> _32
+                deviate = single(sums & _LOW_16) - _BYTES_MEAN
+                value = table.kept[k, count] * np.float32(at.pink[k, device, i]) + table.fresh[k, count] * deviate
+                at.pink[k, device, i] = np.int16(np.rint(value))
+            # Without branches, which a processor could only guess: value and probability are reckoned either way.
+            bits = mixed(counter + _GOLDEN)
+            rank = single(bits >> _40) * np.float32(2.0**-24)
+            share = single(bits & _LOW_16) * single((bits >> _16) & _LOW_16) * np.float32(2.0**-32)
+            dither = single((bits >> _32) & _LOW_8) * np.float32(2.0**-8)
+            level = np.int32(_ONE + _RTN_STEPS * share + dither)
+            was_high = np.float32(at.rtn[device, i] > 0)
+            chance = table.rises[count] + was_high * (table.stays[count] - table.rises[count])
+            at.rtn[device, i] = np.uint8(level * np.int32(rank < chance))
+            weights[i] = np.int8(1) if evaluate_one(at, 0, i) > evaluate_one(at, 1, i) else np.int8(-1)
+
+    def evaluate(at: _Pairs, out: Singles) -> None:
+        for device in range(2):
+            for i in range(out.shape[1]):
+                out[device, i] = evaluate_one(at, device, i)
+
+    def weigh(at: _Pairs, weights: NDArray[np.int8]) -> None:
+        for i in range(len(weights)):
+            weights[i] = np.int8(1) if evaluate_one(at, 0, i) > evaluate_one(at, 1, i) else np.int8(-1)
+
+    compiled = njit(fastmath=True)
+    return compiled(pulse), compiled(evaluate), compiled(weigh)
+
+
+class WeakResetPairs:
+    """Pairs of devices under weak RESET; the weight of a pair is the sign of R_BL - R_BLb.
+
+    Args:
+        section: the populations.
+        shape: shape of the array of pairs.
+        generator: where parameters and noise are drawn from.
+        imperfections: which imperfections are in force.
+
+    Raises:
+        UserMistake: a truncation keeps practically nothing of its population.
+    """
+
+    def __init__(
+        self,
+        section: WeakReset,
+        shape: Sequence[int],
+        generator: np.random.Generator,
+        imperfections: Imperfections | None = None,
+    ) -> None:
+        self.section = section
+        self.shape = tuple(shape)
+        self.imperfections = Imperfections() if imperfections is None else imperfections
+        self._generator = generator
+        flat = (len(Device), math.prod(self.shape))
+        d2d = self.imperfections.device_to_device
+        drawn = sample_parameters(section, flat, NumpyArrays(generator), device_to_device=d2d)
+        self._offset = np.asarray(drawn.offset, dtype=np.float32)
+        ranks = generator.random(flat, dtype=np.float32) if d2d else np.full(flat, 0.5, dtype=np.float32)
+        times, variances = pink_processes(int(section.pink_memory)) if self.imperfections.pink else ((), ())
+        self._times = np.array(times)[:, None]
+        self._pairs = _Pairs(
+            stress=np.zeros(flat, dtype=np.float32),
+            rtn=self._settled_rtn(flat),
+            pink=self._settled_pink(len(times), flat),
+            slope1=np.asarray(drawn.slope1, dtype=np.float32),
+            knee=np.asarray(drawn.knee, dtype=np.float32),
+            base=np.log(drawn.r0_ohm).astype(np.float32) + self._offset,
+            slope2=np.asarray(drawn.slope2, dtype=np.float32),
+            ceiling=ranks * np.float32(section.rtn_amplitude_high / float(_RTN_STEPS)),
+            scales=(section.pink_alpha * UNIFORM_SD / _PINK_STEPS * np.sqrt(variances)).astype(np.float32),
+        )
+        self._pulse, self._evaluate, self._weigh = _kernels(len(times))
+        self._weights = np.empty(flat[1], dtype=np.int8)
+        self._weigh(self._pairs, self._weights)
+
+    def apply(self, pulses: object, device_v: float | None = None, width_s: float | None = None) -> None:
+        """Apply weak RESETs to one device of each pair at once.
+
+        Args:
+            pulses: whole numbers that broadcast to the shape of the pairs: n pulses BL n times, -n pulses BLb n times,
+                0 leaves a pair as it is.
+            device_v: voltage across the devices; the reference voltage when None.
+            width_s: pulse width; the reference width when None.
+
+        Raises:
+            UserMistake: counts that are not whole, beyond :data:`MOST_PULSES`, or of another shape.
+        """
+        counts, most = self._counts(pulses)
+        voltage = self.section.v_ref_v if device_v is None else device_v
+        width = self.section.width_ref_s if width_s is None else width_s
+        stress = stress_per_pulse(self.section, voltage, width)
+        if stress == 0.0 or most == 0:
+            return
+        number = np.arange(most + 1)
+        kept = np.exp(-number / self._times)
+        fresh = np.sqrt(-np.expm1(-2.0 * number / self._times)) * (_PINK_STEPS / _BYTES_SD)
+        works = float(self.imperfections.rtn)
+        rises, stays = (works * rtn_high_probability(self.section, high, number) for high in (0.0, 1.0))
+        tables = (kept, fresh, rises, stays, stress * number)
+        key = self._generator.integers(2**64, dtype=np.uint64)
+        self._pulse(counts, key, _Tables(*(table.astype(np.float32) for table in tables)), self._pairs, self._weights)
+
+    def set_again(self, devices: NDArray[np.bool_]) -> None:
+        """Devices that were SET: stress starts again from 0 and R0 is drawn anew. Traps keep their state.
+
+        Args:
+            devices: bool, ``(2, *shape)``, BL first.
+
+        Raises:
+            UserMistake: another shape or type.
+        """
+        mask = np.asarray(devices)
+        wanted = (len(Device), *self.shape)
+        if mask.dtype != np.bool_ or mask.shape != wanted:
+            raise UserMistake(f"devices must be bool of shape {wanted}, not {mask.dtype} of {mask.shape}")
+        flat = mask.reshape(self._offset.shape)
+        count = (int(np.count_nonzero(flat)),)
+        fresh = sample_r0(self.section, count, NumpyArrays(self._generator), self.imperfections.device_to_device)
+        self._pairs.base[flat] = np.log(fresh).astype(np.float32) + self._offset[flat]
+        self._pairs.stress[flat] = 0.0
+        self._weigh(self._pairs, self._weights)
+
+    @property
+    def stress(self) -> Singles:
+        """Reference pulses since SET, ``(2, *shape)``, BL first; a copy."""
+        return self._shaped(self._pairs.stress.copy())
+
+    @property
+    def log_resistance(self) -> Singles:
+        """ln(R / 1 ohm) of each device, ``(2, *shape)``, BL first; two looks between pulses give the same."""
+        out = np.empty_like(self._pairs.stress)
+        self._evaluate(self._pairs, out)
+        return self._shaped(out)
+
+    @property
+    def log_ratio(self) -> Singles:
+        """Log ratio w = ln(R / R0) of each device, ``(2, *shape)``, BL first."""
+        return self.log_resistance - self._shaped(self._pairs.base - self._offset)
+
+    @property
+    def weights(self) -> NDArray[np.int8]:
+        """Binary weight of each pair, ``shape``: +1 where R_BL exceeds R_BLb, -1 elsewhere; a copy."""
+        return self._weights.reshape(self.shape).copy()
+
+    @property
+    def rtn_high(self) -> NDArray[np.bool_]:
+        """Which devices' RTN is high, ``(2, *shape)``, BL first."""
+        return (self._pairs.rtn > 0).reshape(len(Device), *self.shape)
+
+    @property
+    def state_bytes(self) -> int:
+        """Memory in bytes of what pulses change: stress, RTN and 1/f noise of all devices."""
+        return self._pairs.stress.nbytes + self._pairs.rtn.nbytes + self._pairs.pink.nbytes
+
+    def _settled_rtn(self, shape: tuple[int, int]) -> NDArray[np.uint8]:
+        """RTN of traps that have been switching for long."""
+        if not self.imperfections.rtn:
+            return np.zeros(shape, dtype=np.uint8)
+        rank, one, other, dither = (self._generator.random(shape, dtype=np.float32) for _ in range(4))
+        level = np.minimum(_ONE + _RTN_STEPS * one * other + dither, np.float32(255.0))
+        return np.where(rank < rtn_high_probability(self.section, 0.0, math.inf), level, _ZERO).astype(np.uint8)
+
+    def _settled_pink(self, processes: int, shape: tuple[int, int]) -> NDArray[np.int16]:
+        """1/f noise that has been running for long."""
+        pink = np.empty((processes, *shape), dtype=np.int16)
+        for values in pink:
+            normal = self._generator.standard_normal(shape, dtype=np.float32)
+            values[:] = np.rint(np.clip(np.float32(_PINK_STEPS) * normal, -32767, 32767))
+        return pink
+
+    def _shaped(self, flat: Singles) -> Singles:
+        return flat.reshape(len(Device), *self.shape)
+
+    def _counts(self, pulses: object) -> tuple[NDArray[np.int32], int]:
+        """The counts as the compiled pass takes them, and the largest of them without its sign."""
+        counts = np.asarray(pulses)
+        if not np.issubdtype(counts.dtype, np.integer):
+            raise UserMistake(f"pulse counts must be whole numbers, not {counts.dtype}")
+        try:
+            counts = np.broadcast_to(counts, self.shape)
+        except ValueError:
+            raise UserMistake(f"pulse counts have the shape {counts.shape}, expected {self.shape}") from None
+        most = max(int(counts.max(initial=0)), -int(counts.min(initial=0)))
+        if most > MOST_PULSES:
+            raise UserMistake(f"{most} pulses in one call are refused; at most {MOST_PULSES} are allowed")
+        return np.ascontiguousarray(counts, dtype=np.int32).reshape(-1), most
