@@ -14,12 +14,15 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from drivers.errors import LimitError
+from drivers.errors import InDoubt, LimitError
+from drivers.limits import Range
 from drivers.operating_points import OperatingPoints, PulsePoint, RailVoltages
 from drivers.rails import SupplyRails
 from drivers.roles import ControllerBoard, Measurement, SourceMeasureUnit
 from models.cells import Device, DeviceMask, Geometry, Polarity, Weights, checked_weights, lrs_devices
 from models.exceptions import BenchFailure
+
+ATTEMPTS = Range(1, 10_000, "passes", "the chip's programming")
 
 
 class OperationKind(IntEnum):
@@ -32,6 +35,13 @@ class OperationKind(IntEnum):
     SENSE = 4
     XNOR = 5
     RESISTANCE = 6
+
+
+class Outcome(IntEnum):
+    """Whether an operation is known to have acted; the codes are those of the run file."""
+
+    DONE = 0
+    IN_DOUBT = 1
 
 
 class Verdict(IntEnum):
@@ -48,17 +58,22 @@ class Operation:
 
     Attributes:
         devices: ``(rows, cols, 2)`` bool, the devices it acted on.
+        rails: set points.
+        measured: what the rails measured right after it; None where it is in doubt.
         width_s: pulse width, or sense window; 0 for a resistance measurement.
         count: pulses, senses, or input vectors.
         seconds: how long it took, rails included.
+        outcome: DONE, or IN_DOUBT where pulses were sent and never acknowledged; ``devices`` are then those in doubt.
     """
 
     kind: OperationKind
     devices: DeviceMask
     rails: RailVoltages
+    measured: RailVoltages | None
     width_s: float
     count: int
     seconds: float
+    outcome: Outcome = Outcome.DONE
 
 
 @dataclass(frozen=True)
@@ -158,11 +173,10 @@ class Chip:
         mask = np.ones(self.geometry, dtype=bool) if used is None else np.asarray(used, dtype=bool)
         if mask.shape != tuple(self.geometry):
             raise LimitError(f"the mask of used cells has the shape {mask.shape}, expected {tuple(self.geometry)}")
-        if attempts < 1:
-            raise LimitError(f"attempts: {attempts} is refused; at least 1 is needed to program anything")
+        most = ATTEMPTS.check_int(attempts, "attempts")
         low = lrs_devices(target)
-        pending, sensed, raw_errors, passes = mask, target, 0, 0
-        while pending.any() and passes < attempts:
+        pending, sensed, raw_errors, passes = mask, np.zeros_like(target), 0, 0
+        while pending.any() and passes < most:
             passes += 1
             chosen = pending[:, :, None]
             self.set(low & chosen)
@@ -177,6 +191,7 @@ class Chip:
     def read(self, repeats: int = 1) -> NDArray[np.int8]:
         """Sense the whole array ``repeats`` times: ``(repeats, rows, cols)``, +1, -1, or 0 for undecided."""
         point = self.points.sense
+        self._board.check_sense(point.precharge_s, point.window_s, repeats)
         started = time.monotonic()
         self._rails.apply(point.rails)
         sensed = self._board.sense(point.precharge_s, point.window_s, repeats)
@@ -195,6 +210,7 @@ class Chip:
         """
         used = self.geometry if geometry is None else geometry
         point = self.points.sense
+        self._board.check_xnor(inputs, point.precharge_s, point.window_s, used)
         started = time.monotonic()
         self._rails.apply(point.rails)
         sums = self._board.xnor(inputs, point.precharge_s, point.window_s, used)
@@ -212,6 +228,7 @@ class Chip:
         if self._smu is None:
             raise BenchFailure("this bench has no source-measure unit: a resistance cannot be measured")
         point = self.points.direct
+        self._board.check_device(row, col, device)
         started = time.monotonic()
         self._rails.apply(point.rails)
         self._board.connect_device(row, col, device)
@@ -219,10 +236,17 @@ class Chip:
             self._smu.set_source(point.read_v, point.compliance_a)
             self._smu.set_output(True)
             reading = self._smu.measure()
+            if self._board.status().watchdog_tripped:
+                raise BenchFailure(
+                    f"the board's watchdog tripped while device ({row}, {col}, {Device(device).name}) was measured and "
+                    "took it off the pads; the reading is not used. Lengthen board.watchdog_s"
+                )
         finally:
             # The pads go back to 0 V before the switch matrix moves, whatever happened.
-            self._smu.set_output(False)
-            self._board.disconnect_device()
+            try:
+                self._smu.set_output(False)
+            finally:
+                self._board.disconnect_device()
         devices = self.no_devices()
         devices[row, col, device] = True
         self._tell(OperationKind.RESISTANCE, devices, point.rails, 0.0, 1, started)
@@ -239,14 +263,30 @@ class Chip:
             )
         if not mask.any():
             return
+        self._board.check_pulse(polarity, mask, point.width_s, count)
         started = time.monotonic()
         self._rails.apply(point.rails)
-        self._board.pulse(polarity, mask, point.width_s, count)
+        try:
+            self._board.pulse(polarity, mask, point.width_s, count)
+        except InDoubt as doubt:
+            doubtful = self.no_devices()
+            doubtful[tuple(np.array(doubt.devices, dtype=np.int64).reshape(-1, 3).T)] = True
+            self._tell(kind, doubtful, point.rails, point.width_s, count, started, Outcome.IN_DOUBT)
+            raise
         self._tell(kind, mask, point.rails, point.width_s, count, started)
 
     def _tell(
-        self, kind: OperationKind, devices: DeviceMask, rails: RailVoltages, width_s: float, count: int, started: float
+        self,
+        kind: OperationKind,
+        devices: DeviceMask,
+        rails: RailVoltages,
+        width_s: float,
+        count: int,
+        started: float,
+        outcome: Outcome = Outcome.DONE,
     ) -> None:
-        operation = Operation(kind, devices, rails, width_s, count, time.monotonic() - started)
+        """Tell the listeners, once the rails are confirmed to stand where the operation wanted them."""
+        measured = self._rails.confirm() if outcome is Outcome.DONE else None
+        operation = Operation(kind, devices, rails, measured, width_s, count, time.monotonic() - started, outcome)
         for listener in self.listeners:
             listener(operation)

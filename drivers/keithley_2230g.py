@@ -12,7 +12,7 @@ from drivers.errors import LimitError
 from drivers.limits import ChannelLimits, Range
 from drivers.roles import ChannelReading
 from drivers.scpi import Link, ScpiInstrument
-from drivers.scpi_settings import scpi_bool, scpi_float
+from drivers.scpi_settings import Change, scpi_bool, scpi_float
 from drivers.scpi_text import parse_bool, parse_float, parse_floats
 
 MODEL = "2230G-30-1"
@@ -119,9 +119,16 @@ class Keithley2230G(ScpiInstrument):
 
         All are checked against their limits before the first byte is sent, and all are read back.
         """
-        changes = [SupplyChannel.voltage.change(self.channel(number), value) for number, value in volts.items()]
+        changes = self._voltage_changes(volts)
         if changes:
             self.apply(*changes)
+
+    def check_voltages(self, volts: Mapping[int, float]) -> None:
+        """Check voltages in V as set_voltages would, sending nothing. Raises LimitError."""
+        self._voltage_changes(volts)
+
+    def _voltage_changes(self, volts: Mapping[int, float]) -> list[Change]:
+        return [SupplyChannel.voltage.change(self.channel(number), value) for number, value in volts.items()]
 
     def set_current_limit(self, channel: int, amps: float) -> None:
         """Set a channel's current limit in A and check the read-back (resolution 1 mA); errors as set_voltage."""

@@ -152,10 +152,17 @@ class KeysightE36312A(ScpiInstrument):
 
         All are checked against their limits before the first byte is sent, and all are read back.
         """
-        parts = {self.channel(number): value for number, value in volts.items()}
-        changes = [part.instrument.named(SupplyChannel.voltage.change(part, value)) for part, value in parts.items()]
+        changes = self._voltage_changes(volts)
         if changes:
             self.apply(*changes)
+
+    def check_voltages(self, volts: Mapping[int, float]) -> None:
+        """Check voltages in V as set_voltages would, sending nothing. Raises LimitError."""
+        self._voltage_changes(volts)
+
+    def _voltage_changes(self, volts: Mapping[int, float]) -> list[Change]:
+        parts = {self.channel(number): value for number, value in volts.items()}
+        return [part.instrument.named(SupplyChannel.voltage.change(part, value)) for part, value in parts.items()]
 
     def set_current_limit(self, channel: int, amps: float) -> None:
         """Set a channel's current limit in A and check the read-back (within 2 mA); errors as set_voltage."""

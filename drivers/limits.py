@@ -32,7 +32,10 @@ class Range:
         """
         if isinstance(value, bool) or not isinstance(value, Real):
             raise LimitError(f"{what}: {value!r} is not a number in {self.unit}")
-        number = float(value)
+        try:
+            number = float(value)
+        except OverflowError:
+            number = math.inf
         if not math.isfinite(number):
             raise LimitError(f"{what}: {number} is not finite; {self.layer} allows {self}")
         if not self.low <= number <= self.high:

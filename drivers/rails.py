@@ -10,6 +10,7 @@ from drivers.operating_points import RailVoltages
 from drivers.roles import ChannelReading, PowerSupply
 
 RAILS = ("vdd_v", "vddc_v", "vddr_v")
+POLL_S = 0.02
 
 
 class SupplyRails:
@@ -20,8 +21,9 @@ class SupplyRails:
         channels: supply channel of each of ``vdd_v``, ``vddc_v``, ``vddr_v``.
         current_limit_a: current limit programmed on each channel, in A.
         voltage_limits_v: upper bound programmed into the instrument for each rail, in V.
-        settle_s: wait after a change, before measuring, in s.
+        settle_s: wait once the rails measure what was set, before they are measured again and used, in s.
         tolerance_v: largest accepted difference between set and measured voltage, in V.
+        arrive_s: how long a rail may take to come within the tolerance, in s.
     """
 
     def __init__(
@@ -33,6 +35,7 @@ class SupplyRails:
         voltage_limits_v: Mapping[str, float],
         settle_s: float,
         tolerance_v: float,
+        arrive_s: float = 5.0,
     ) -> None:
         self._supply = supply
         self._channels = dict(channels)
@@ -40,6 +43,7 @@ class SupplyRails:
         self._voltage_limits_v = dict(voltage_limits_v)
         self._settle_s = settle_s
         self._tolerance_v = tolerance_v
+        self._arrive_s = arrive_s
         self._applied: RailVoltages | None = None
 
     @property
@@ -60,26 +64,45 @@ class SupplyRails:
         """Bring the rails to ``rails`` and confirm it by a measurement. Nothing is sent when they stand there already.
 
         The core supply comes first; the column supply falls before the word-line supply moves and rises after it, so
-        that no word line opens on a column that is still at a programming voltage.
+        that no word line opens on a column that is still at a programming voltage. From an unknown state, everything
+        is switched off first.
 
         Raises:
-            LimitError: a voltage is outside the envelope; nothing is sent.
+            LimitError: a voltage is outside the envelope; nothing is sent, and the rails stay as they are.
             ReadBackError: a rail does not measure what was set; the rails are then unknown.
         """
         if rails == self._applied:
             return
-        before = self._applied
-        self._applied = None
+        self._supply.check_voltages({self._channels[rail]: getattr(rails, rail) for rail in RAILS})
+        before, self._applied = self._applied, None
         if before is None:
-            self._switch_on()
+            self.off()
+            # At 0 V: switching on moves no voltage yet.
+            for rail in RAILS:
+                self._supply.set_output(self._channels[rail], True)
         falling = before is not None and rails.vddc_v < before.vddc_v
         order = ("vdd_v", "vddc_v", "vddr_v") if falling else ("vdd_v", "vddr_v", "vddc_v")
         moves = [rail for rail in order if before is None or getattr(before, rail) != getattr(rails, rail)]
         self._supply.set_voltages({self._channels[rail]: getattr(rails, rail) for rail in moves})
-        if self._settle_s > 0:
-            time.sleep(self._settle_s)
-        self._confirm(rails)
+        self._await(rails)
         self._applied = rails
+
+    def confirm(self) -> RailVoltages:
+        """Measure that the rails still stand where they were set: what was just done was done at these voltages.
+
+        Returns:
+            What the rails measure.
+
+        Raises:
+            ReadBackError: one is out of tolerance; the rails are then unknown.
+        """
+        if self._applied is None:
+            raise ReadBackError("the rails are off or unknown; nothing can be said of what was just done")
+        measured = self._measured()
+        if wrong := self._deviation(measured, self._applied):
+            self._applied = None
+            raise ReadBackError(f"{wrong}: it moved while it was in use; what was just done is not recorded")
+        return measured
 
     def measure(self) -> dict[str, ChannelReading]:
         """Measure the three rails: name of the rail to its reading."""
@@ -94,16 +117,28 @@ class SupplyRails:
         self._applied = None
         self._supply.safe_off()
 
-    def _switch_on(self) -> None:
-        # The outputs were left at 0 V by prepare() or off(): switching on moves no voltage yet.
-        for rail in RAILS:
-            self._supply.set_output(self._channels[rail], True)
+    def _await(self, rails: RailVoltages) -> None:
+        """Wait until the rails arrive, then for them to settle, then look once more."""
+        deadline = time.monotonic() + self._arrive_s
+        while wrong := self._deviation(self._measured(), rails):
+            if time.monotonic() > deadline:
+                raise ReadBackError(f"{wrong}; check the wiring and the current limit")
+            time.sleep(POLL_S)
+        if self._settle_s > 0:
+            time.sleep(self._settle_s)
+            if wrong := self._deviation(self._measured(), rails):
+                raise ReadBackError(f"{wrong} after settling; check the wiring and the current limit")
 
-    def _confirm(self, rails: RailVoltages) -> None:
-        for rail, reading in self.measure().items():
-            wanted = getattr(rails, rail)
-            if abs(reading.voltage_v - wanted) > self._tolerance_v:
-                raise ReadBackError(
-                    f"rail {rail[:-2].upper()}: set to {wanted:g} V but measures {reading.voltage_v:.3f} V "
-                    f"(tolerance {self._tolerance_v:g} V); check the wiring and the current limit"
+    def _measured(self) -> RailVoltages:
+        readings = self.measure()
+        return RailVoltages(*(readings[rail].voltage_v for rail in RAILS))
+
+    def _deviation(self, measured: RailVoltages, wanted: RailVoltages) -> str:
+        """Which rail does not measure what was wanted; empty when all do."""
+        for rail, found, asked in zip(RAILS, measured, wanted, strict=True):
+            if abs(found - asked) > self._tolerance_v:
+                return (
+                    f"rail {rail[:-2].upper()}: set to {asked:g} V but measures {found:.3f} V "
+                    f"(tolerance {self._tolerance_v:g} V)"
                 )
+        return ""

@@ -58,6 +58,9 @@ class PowerSupply(Instrument, Protocol):
     def set_voltage(self, channel: int, volts: float) -> None:
         """Set a channel's voltage in V and check the read-back. Raises LimitError before anything is sent."""
 
+    def check_voltages(self, volts: Mapping[int, float]) -> None:
+        """Check arguments as :meth:`set_voltages` would, sending nothing. Raises LimitError."""
+
     def set_voltages(self, volts: Mapping[int, float]) -> None:
         """Set several channels in the order given, all checked against their limits before the first byte."""
 
@@ -118,6 +121,18 @@ class ControllerBoard(Instrument, Protocol):
     @property
     def chip_id(self) -> str:
         """Identifier of the chip in the socket."""
+
+    def check_pulse(self, polarity: Polarity, devices: DeviceMask, width_s: float, count: int = 1) -> None:
+        """Check arguments as :meth:`pulse` would, sending nothing. Raises LimitError."""
+
+    def check_sense(self, precharge_s: float, window_s: float, repeats: int = 1) -> None:
+        """Check arguments as :meth:`sense` would, sending nothing. Raises LimitError."""
+
+    def check_xnor(self, inputs: NDArray[np.int8], precharge_s: float, window_s: float, geometry: Geometry) -> None:
+        """Check arguments as :meth:`xnor` would, sending nothing. Raises LimitError."""
+
+    def check_device(self, row: int, col: int, device: Device) -> None:
+        """Check that the array has this device, sending nothing. Raises LimitError."""
 
     def pulse(self, polarity: Polarity, devices: DeviceMask, width_s: float, count: int = 1) -> None:
         """Apply ``count`` pulses of ``width_s`` to each selected device, cell after cell.

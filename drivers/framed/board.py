@@ -83,6 +83,19 @@ class FramedBoard:
         """Identifier of the chip in the socket."""
         return self._link.welcome.chip_id
 
+    @property
+    def protocol(self) -> str:
+        """Return the protocol, and the version of it that both ends agreed on."""
+        return f"framed, version {self._link.welcome.version}"
+
+    def echo(self, data: bytes) -> float:
+        """Send ``data`` to the board and back; return the round trip in s.
+
+        Raises:
+            ReplyError: something else came back.
+        """
+        return self._link.ping(data)
+
     def identify(self) -> Identity:
         """Ask the board who it is.
 
@@ -91,6 +104,22 @@ class FramedBoard:
         """
         board = self._link.ask_welcome()
         return Identity(board.manufacturer, board.model, board.serial, board.firmware)
+
+    def check_pulse(self, polarity: Polarity, devices: DeviceMask, width_s: float, count: int = 1) -> None:
+        """Check arguments as :meth:`pulse` would, sending nothing. Raises LimitError."""
+        self._pulse_arguments(polarity, devices, width_s, count)
+
+    def check_sense(self, precharge_s: float, window_s: float, repeats: int = 1) -> None:
+        """Check arguments as :meth:`sense` would, sending nothing. Raises LimitError."""
+        self._sense_sizes(precharge_s, window_s, repeats)
+
+    def check_xnor(self, inputs: NDArray[np.int8], precharge_s: float, window_s: float, geometry: Geometry) -> None:
+        """Check arguments as :meth:`xnor` would, sending nothing. Raises LimitError."""
+        self._xnor_sizes(inputs, precharge_s, window_s, geometry)
+
+    def check_device(self, row: int, col: int, device: Device) -> None:
+        """Check that the array has this device, sending nothing. Raises LimitError."""
+        self._direct_message(row, col, device)
 
     def pulse(self, polarity: Polarity, devices: DeviceMask, width_s: float, count: int = 1) -> None:
         """Apply ``count`` pulses to each selected device, row after row, BL before BLb of each cell.
@@ -107,13 +136,7 @@ class FramedBoard:
             InstrumentError: the board refused, for instance because its watchdog has tripped. What it refused did not
                 act; other parts of a large call may have.
         """
-        polarity = self._member(Polarity, polarity, "polarity")
-        mask = self._mask(devices)
-        board = self._link.welcome
-        longest = board.max_busy_ms * 1_000_000 - board.setup_ns
-        width_ns = self._nanoseconds(width_s, "pulse width", longest, self._limits.width)
-        MOST_COUNT.check(count, "pulse count")
-        pulses = self._limits.count.check_int(count, "pulse count")
+        polarity, mask, width_ns, pulses = self._pulse_arguments(polarity, devices, width_s, count)
         if mask.any():
             self._link.exchange_many(self._pulse_requests(polarity, mask, width_ns, pulses))
 
@@ -133,12 +156,7 @@ class FramedBoard:
             InstrumentError: the board refused, for instance because its watchdog has tripped.
         """
         board, geometry = self._link.welcome, self.geometry
-        timing = self._sense_timing(precharge_s, window_s)
-        senses = MOST_REPEATS.check_int(repeats, "senses")
-        one = Sense(*timing, 1)
-        empty = Sense.reply_bytes(geometry, 0)
-        room = (board.max_payload - empty) // (Sense.reply_bytes(geometry, 1) - empty)
-        sizes = self._pieces(senses, room, one.busy_ns(geometry, board.setup_ns))
+        timing, sizes = self._sense_sizes(precharge_s, window_s, repeats)
         messages = [Sense(*timing, size) for size in sizes]
         replies = self._link.exchange_many(
             Request(
@@ -172,14 +190,7 @@ class FramedBoard:
             LinkError: the board does not answer.
         """
         board = self._link.welcome
-        used = self._part(geometry)
-        vectors = self._vectors(inputs, used)
-        timing = self._sense_timing(precharge_s, window_s)
-        empty_in, empty_out = Xnor.request_bytes(0, used.cols), Xnor.reply_bytes(0, used)
-        fits_in = (board.max_payload - empty_in) // (Xnor.request_bytes(1, used.cols) - empty_in)
-        fits_out = (board.max_payload - empty_out) // (Xnor.reply_bytes(1, used) - empty_out)
-        one = Xnor(*timing, used.rows, vectors[:1])
-        sizes = self._pieces(len(vectors), min(fits_in, fits_out), one.busy_ns(board.setup_ns))
+        used, vectors, timing, sizes = self._xnor_sizes(inputs, precharge_s, window_s, geometry)
         if not sizes:
             return np.zeros((0, used.rows), dtype=np.int16)
         messages = (Xnor(*timing, used.rows, part) for part in np.split(vectors, np.cumsum(sizes)[:-1]))
@@ -203,11 +214,7 @@ class FramedBoard:
         Raises:
             LimitError: there is no such device; nothing is sent.
         """
-        message = DirectConnect(
-            Range(0, self.geometry.rows - 1, "rows", LAYER).check_int(row, "row"),
-            Range(0, self.geometry.cols - 1, "columns", LAYER).check_int(col, "column"),
-            self._member(Device, device, "device"),
-        )
+        message = self._direct_message(row, col, device)
         self._link.exchange(Request(Opcode.DIRECT_CONNECT, message.pack()))
 
     def disconnect_device(self) -> None:
@@ -261,6 +268,48 @@ class FramedBoard:
     def close(self) -> None:
         """Close the link. The board's lines stay as they are."""
         self._link.close()
+
+    def _pulse_arguments(
+        self, polarity: Polarity, devices: DeviceMask, width_s: float, count: int
+    ) -> tuple[Polarity, DeviceMask, int, int]:
+        """Polarity, mask, width in ns and pulses, all checked."""
+        polarity = self._member(Polarity, polarity, "polarity")
+        mask = self._mask(devices)
+        board = self._link.welcome
+        longest = board.max_busy_ms * 1_000_000 - board.setup_ns
+        width_ns = self._nanoseconds(width_s, "pulse width", longest, self._limits.width)
+        MOST_COUNT.check(count, "pulse count")
+        return polarity, mask, width_ns, self._limits.count.check_int(count, "pulse count")
+
+    def _sense_sizes(self, precharge_s: float, window_s: float, repeats: int) -> tuple[tuple[int, int], list[int]]:
+        """Timing in ns, and how many senses go into each request; all checked."""
+        board, geometry = self._link.welcome, self.geometry
+        timing = self._sense_timing(precharge_s, window_s)
+        senses = MOST_REPEATS.check_int(repeats, "senses")
+        empty = Sense.reply_bytes(geometry, 0)
+        room = (board.max_payload - empty) // (Sense.reply_bytes(geometry, 1) - empty)
+        return timing, self._pieces(senses, room, Sense(*timing, 1).busy_ns(geometry, board.setup_ns))
+
+    def _xnor_sizes(
+        self, inputs: NDArray[np.int8], precharge_s: float, window_s: float, geometry: Geometry
+    ) -> tuple[Geometry, NDArray[np.int8], tuple[int, int], list[int]]:
+        """Cells that take part, vectors, timing in ns, and how many vectors go into each request; all checked."""
+        board = self._link.welcome
+        used = self._part(geometry)
+        vectors = self._vectors(inputs, used)
+        timing = self._sense_timing(precharge_s, window_s)
+        empty_in, empty_out = Xnor.request_bytes(0, used.cols), Xnor.reply_bytes(0, used)
+        fits_in = (board.max_payload - empty_in) // (Xnor.request_bytes(1, used.cols) - empty_in)
+        fits_out = (board.max_payload - empty_out) // (Xnor.reply_bytes(1, used) - empty_out)
+        one = Xnor(*timing, used.rows, vectors[:1])
+        return used, vectors, timing, self._pieces(len(vectors), min(fits_in, fits_out), one.busy_ns(board.setup_ns))
+
+    def _direct_message(self, row: int, col: int, device: Device) -> DirectConnect:
+        return DirectConnect(
+            Range(0, self.geometry.rows - 1, "rows", LAYER).check_int(row, "row"),
+            Range(0, self.geometry.cols - 1, "columns", LAYER).check_int(col, "column"),
+            self._member(Device, device, "device"),
+        )
 
     def _pulse_requests(self, polarity: Polarity, devices: DeviceMask, width_ns: int, count: int) -> Iterator[Request]:
         board = self._link.welcome
