@@ -54,6 +54,26 @@ def binomial_rate(errors: float, trials: float) -> Estimate:
     return Estimate(float(posterior.median()), low, high, "1")
 
 
+def clustered_rate(errors: NDArray[np.int64], trials_each: int) -> Estimate:
+    """A rate from cells that were each tried several times, and whose errors go together.
+
+    The same marginal cells err again and again, so the trials are fewer than they look: their number is divided by the
+    design effect, the variance of the cells' own rates over that of independent trials (Kish 1965). Where nothing was
+    seen, each cell counts as one trial.
+
+    Args:
+        errors: ``(cells,)`` errors of each cell.
+        trials_each: trials of each cell.
+    """
+    cells, rate = len(errors), float(errors.mean()) / trials_each
+    independent = rate * (1.0 - rate) / trials_each
+    if independent == 0.0:
+        return binomial_rate(rate * cells, cells)
+    effect = max(1.0, float(np.var(errors / trials_each, ddof=1)) / independent)
+    trials = cells * trials_each / effect
+    return binomial_rate(rate * trials, trials)
+
+
 def fit_bit_errors(
     targets: NDArray[np.int8], senses: NDArray[np.int8], used: NDArray[np.bool_] | None = None
 ) -> BitErrorFit:
@@ -87,12 +107,14 @@ def fit_bit_errors(
     stuck = chosen & ((always[1] & never[-1]) | (always[-1] & never[1]) | (always[1] & always[-1]))
 
     good = chosen & ~stuck
+    if not good.any():
+        raise UserMistake("every cell is stuck; is the array formed, and are the rails of SENSE right?")
     cells, patterns = int(chosen.sum()), len(targets)
     flipped = (senses != majority[:, None]) & chosen
     return BitErrorFit(
         stuck_fraction=binomial_rate(int(stuck.sum()), cells),
-        random_rate=binomial_rate(int((wrong & good).sum()), patterns * int(good.sum())),
-        transient_rate=binomial_rate(int(flipped.sum()), patterns * senses.shape[1] * cells),
+        random_rate=clustered_rate(wrong.sum(axis=0)[good], patterns),
+        transient_rate=clustered_rate(flipped.sum(axis=(0, 1))[chosen], patterns * senses.shape[1]),
         # The patterns of one cell err together, so each cell counts as one trial.
         bit_error_rate=binomial_rate(float(wrong.sum()) / patterns, cells),
         stuck=stuck,

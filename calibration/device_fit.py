@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import math
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -85,8 +86,8 @@ def fit_device(run: Run, base: DeviceFile) -> FitResult:
 
     at_set, at_reset = (_conditions(operations, run, kind) for kind in ("SET", "RESET"))
     estimates = {
-        **_state_estimates("lrs", lrs[0], _lrs_to_reference(base.model, at_set), base.model),
-        **_state_estimates("hrs", hrs[0], _hrs_to_reference(base.model, at_reset), base.model),
+        "lrs.median_ohm": lrs[0].median_ohm.scaled(_lrs_to_reference(base.model, at_set)),
+        "hrs.median_ohm": hrs[0].median_ohm.scaled(_hrs_to_reference(base.model, at_reset)),
         "read_error.stuck_fraction": errors.stuck_fraction,
         "read_error.random_rate": errors.random_rate,
         "read_error.transient_rate": errors.transient_rate,
@@ -110,13 +111,18 @@ def fit_device(run: Run, base: DeviceFile) -> FitResult:
     source = f"run {run.path.name}, sha256 {hashlib.sha256(run.path.read_bytes()).hexdigest()}"
     device = base.updated(
         {
-            key: Quantity(found.value, found.unit, source, "fitted", found.low, found.high)
-            for key, found in estimates.items()
+            **{
+                key: Quantity(found.value, found.unit, source, "fitted", found.low, found.high)
+                for key, found in estimates.items()
+            },
+            **_split(base, {"lrs": lrs[0], "hrs": hrs[0]}, source),
         },
         name=f"chip {run.attributes['chip_id']}",
         extras={"fitted_to": source, "base": base.name},
     )
     named = estimates | {
+        "lrs.sigma": lrs[0].sigma,
+        "hrs.sigma": hrs[0].sigma,
         "bit_error_rate": errors.bit_error_rate,
         "weak_reset_median_log_ratio": staircase.median[-1],
     }
@@ -194,17 +200,19 @@ def _hrs_to_reference(model: DeviceModel, at: _Conditions) -> float:
     return model.hrs.median_ohm / hrs_median_ohm(model.hrs, used_v, at.width_s)
 
 
-def _state_estimates(section: str, fit: LogNormalFit, to_reference: float, model: DeviceModel) -> dict[str, Estimate]:
-    """Median and the two parts of the spread of one state, as the device file has them."""
-    parts = getattr(model, section)
-    total = float(np.hypot(parts.sigma_d2d, parts.sigma_c2c))
-    if total == 0.0:
-        raise UserMistake(f"the base file gives {section} no spread, so the measured one cannot be split")
-    return {
-        f"{section}.median_ohm": fit.median_ohm.scaled(to_reference),
-        f"{section}.sigma_d2d": fit.sigma.scaled(parts.sigma_d2d / total),
-        f"{section}.sigma_c2c": fit.sigma.scaled(parts.sigma_c2c / total),
-    }
+def _split(base: DeviceFile, fits: Mapping[str, LogNormalFit], source: str) -> dict[str, Quantity]:
+    """Parts of each measured spread, in the proportion of the base file: each device was measured once only."""
+    parts = {}
+    for section, fit in fits.items():
+        names = [f"{section}.sigma_d2d", f"{section}.sigma_c2c"]
+        old = [base.quantities[name].value for name in names]
+        total = math.hypot(*old)
+        if total == 0.0:
+            raise UserMistake(f"the base file gives {section} no spread, so the measured one cannot be split")
+        for name, value in zip(names, old, strict=True):
+            text = f"total s.d. {fit.sigma} fitted to {source}; its split between devices and cycles as in {base.name}"
+            parts[name] = Quantity(fit.sigma.value * value / total, "1", text, "derived")
+    return parts
 
 
 def _within_schema(key: str, found: Estimate) -> Estimate:

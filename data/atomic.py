@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -19,6 +20,7 @@ def write_atomically(path: Path, content: bytes, what: str) -> None:
     Raises:
         UserMistake: it cannot be written there. What was there before is untouched.
     """
+    check_writable(path, what)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         with partial.open("wb") as file:
@@ -27,5 +29,25 @@ def write_atomically(path: Path, content: bytes, what: str) -> None:
             os.fsync(file.fileno())
         partial.replace(path)
     except OSError as error:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
         raise UserMistake(f"cannot write the {what} {path}: {error.strerror}") from error
+
+
+def check_writable(path: Path, what: str) -> None:
+    """Look whether a file can be put at ``path``, before the work that makes its content.
+
+    Raises:
+        UserMistake: the folder is missing or closed to us, or something other than a plain file stands there. A device
+            or a link would be replaced, not written to.
+    """
+    if not path.name or path.is_dir():
+        raise UserMistake(f"cannot write the {what} {str(path)!r}: it names a folder; give a file name")
+    try:
+        if path.is_symlink() or (path.exists() and not path.is_file()):
+            raise UserMistake(f"cannot write the {what} {path}: something that is no plain file stands there")
+        probe = path.with_name(f".{os.getpid()}.probe")
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise UserMistake(f"cannot write the {what} {path}: {error.strerror}; name another place") from error
