@@ -17,10 +17,11 @@ from drivers.operating_points import DirectPoint, OperatingPoints, PulsePoint, R
 from models.cells import Geometry
 from models.exceptions import UserMistake
 
-SCHEMA = "rram-bench bench 1"
+SLOWEST_READING_S = 3.0
+"""Longest time of one reading of a source-measure unit or one arrival of a rail, as the watchdog sees it."""
 
-Volts = Annotated[float, Field(allow_inf_nan=False)]
-Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Volts = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+Seconds = Annotated[float, Field(strict=True, ge=0, le=600)]
 Span = tuple[Volts, Volts]
 
 
@@ -65,13 +66,30 @@ class Smu(Section):
     power_line_cycles: Annotated[float, Field(ge=0.01, le=10)] = 1.0
 
 
+class Firmware(Section):
+    """What a C2N ternary board times by itself; it is not published, and has to be measured."""
+
+    pulse_width_s: Seconds
+    precharge_s: Seconds
+    window_s: Seconds
+
+
 class Board(Section):
     """The controller board that drives the chip's lines."""
 
-    driver: Literal["framed"]
+    driver: Literal["framed", "c2n-ternary", "c2n-column"]
     port: str
     baudrate: int = Field(default=921600, gt=0)
     watchdog_s: Seconds = 10.0
+    firmware: Firmware | None = None
+
+    @model_validator(mode="after")
+    def _of_one_dialect(self) -> Self:
+        if (self.driver == "c2n-ternary") != (self.firmware is not None):
+            raise ValueError("firmware is what a c2n-ternary board times by itself: it needs it, and no other has it")
+        if self.driver != "framed" and self.watchdog_s > 0:
+            raise ValueError(f"watchdog_s: a {self.driver} board has no watchdog; set 0")
+        return self
 
 
 class ChipSection(Section):
@@ -146,26 +164,53 @@ class Limits(Section):
         return self
 
 
+class InterlockLimits(Section):
+    """What must hold before a run may start and as long as it lasts; all of it is optional."""
+
+    period_s: Annotated[float, Field(gt=0, le=3600)] = 1.0
+    hold_s: Seconds = 0.0
+    rail_current_a: Span | None = None
+    temperature_c: Span | None = None
+    frozen_after: int | None = Field(default=None, ge=2)
+    smu_current_a: Span | None = None
+    smu_compliance: bool = False
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        for key, span in self:
+            if isinstance(span, tuple) and span[0] > span[1]:
+                raise ValueError(f"{key}: [{span[0]:g}, {span[1]:g}] has its bounds in the wrong order")
+        return self
+
+
 class BenchFile(Section):
     """A whole bench file."""
 
     schema_: Literal["rram-bench bench 1"] = Field(alias="schema")
     name: str
+    simulated: bool = False
     supply: Supply
     smu: Smu | None = None
     board: Board
     chip: ChipSection
     operating_points: Points
     limits: Limits
+    interlocks: InterlockLimits = InterlockLimits()
 
     @model_validator(mode="after")
     def _points_within_limits(self) -> Self:
+        low_precharge, high_precharge = self.limits.sense_window_s
         for name, point in self.operating_points:
             checks = {"vdd_v": point.vdd_v, "vddc_v": point.vddc_v, "vddr_v": point.vddr_v}
             if isinstance(point, PulseAt):
                 checks["pulse_width_s"] = point.width_s
             if isinstance(point, SenseAt):
                 checks["sense_window_s"] = point.window_s
+                if not low_precharge <= point.precharge_s <= high_precharge:
+                    raise ValueError(
+                        f"operating_points.{name}: precharge_s = {point.precharge_s:g} is outside limits.sense_window_s"
+                        f" = [{low_precharge:g}, {high_precharge:g}], which holds for it too"
+                    )
             if isinstance(point, DirectAt):
                 checks["smu_voltage_v"] = point.read_v
                 checks["smu_compliance_a"] = point.compliance_a
@@ -175,12 +220,30 @@ class BenchFile(Section):
                     raise ValueError(
                         f"operating_points.{name}: {value:g} is outside limits.{key} = [{low:g}, {high:g}]"
                     )
+        if self.operating_points.DIRECT.read_v == 0.0:
+            raise ValueError("operating_points.DIRECT.read_v: a resistance needs a voltage other than 0")
+        slowest = self.supply.settle_s + SLOWEST_READING_S
+        if 0.0 < self.board.watchdog_s <= slowest:
+            raise ValueError(
+                f"board.watchdog_s = {self.board.watchdog_s:g} is too short: between two of the host's calls up to "
+                f"{slowest:g} s may pass (supply.settle_s and a reading); lengthen it, or set 0 to switch it off"
+            )
         return self
 
     @property
     def geometry(self) -> Geometry:
         """Size of the array."""
         return Geometry(self.chip.rows, self.chip.cols)
+
+    @property
+    def resources(self) -> dict[str, str]:
+        """What each role that the file fills is reached by: a VISA resource, or the board's port."""
+        return {
+            role: getattr(section, key)
+            for role, section in self
+            for key in ("resource", "port")
+            if hasattr(section, key)
+        }
 
     def limit(self, key: str, unit: str) -> Range:
         """One range of the envelope, for the drivers' guards."""

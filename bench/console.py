@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 import time
@@ -34,7 +35,7 @@ class Reporter:
         self._stage = text
         self._records = 0
         self._begun = time.monotonic()
-        print(f"{text} ...", file=sys.stderr, flush=True)
+        self._say(f"{text} ...")
 
     def step(self, step: Step) -> None:
         """Show a step of a run. On a terminal one line is redrawn; elsewhere only whole stages are printed."""
@@ -46,7 +47,7 @@ class Reporter:
     def note(self, text: str) -> None:
         """A line about the stage that is under way or has just ended."""
         self._end_line()
-        print(f"  {text}", file=sys.stderr, flush=True)
+        self._say(f"  {text}")
 
     def done(self, text: str) -> None:
         """End a stage with what came of it and how long it took."""
@@ -62,9 +63,16 @@ class Reporter:
         from rich.table import Table
 
         shown = Table(title=title or None, show_header=False, title_justify="left")
+        for column in ("name", "value"):
+            shown.add_column(column, overflow="fold")
         for name, value in table:
             shown.add_row(name, value)
         Console().print(shown)
+
+    def _say(self, text: str, end: str = "\n") -> None:
+        # Nobody listens any more (a closed pipe, a full disk): that is no reason to end a measurement.
+        with contextlib.suppress(OSError):
+            print(text, end=end, file=sys.stderr, flush=True)
 
     def _draw(self, step: Progress) -> None:
         now = time.monotonic()
@@ -75,9 +83,9 @@ class Reporter:
         left = elapsed * (step.total - step.done) / step.done if step.done > 0 else None
         estimate = "" if left is None else f", about {left:.0f} s left"
         text = f"  {step.done}/{step.total} {step.text}, {self._records} records{estimate}"
-        print(f"\r\x1b[2K{text[:100]}", end="", file=sys.stderr, flush=True)
+        self._say(f"\r\x1b[2K{text[:100]}", end="")
 
     def _end_line(self) -> None:
         if self._live and self._last_drawn > 0.0:
-            print("\r\x1b[2K", end="", file=sys.stderr, flush=True)
+            self._say("\r\x1b[2K", end="")
             self._last_drawn = 0.0

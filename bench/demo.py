@@ -101,12 +101,15 @@ def _run_loop(loop: Loop) -> dict[str, Any]:
 
     stages.stage("predicting the accuracy on silicon")
     predictions = predict_silicon(network, data, fitted.device, loop.bench.chip.geometry, seed)
+    # One interval for both ways of inferring: it holds the 95 % interval of each.
     predicted = {
         "mean": sum(prediction.mean for prediction in predictions.values()) / len(predictions),
         "low": min(prediction.low for prediction in predictions.values()),
         "high": max(prediction.high for prediction in predictions.values()),
     }
-    stages.done(f"{predicted['mean']:.2%}, 95 % interval {predicted['low']:.2%} to {predicted['high']:.2%}")
+    stages.done(
+        f"{predicted['mean']:.2%}, 95 % intervals of both ways within {predicted['low']:.2%} to {predicted['high']:.2%}"
+    )
 
     inference = inference_procedure(network, data.test_images, data.test_labels)
     silicon = loop.run("programming tiles and inferring on silicon", inference, InferenceParameters())

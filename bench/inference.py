@@ -7,6 +7,7 @@ XNOR, and popcounts come back; every product is sensed afresh.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 
 import numpy as np
@@ -105,7 +106,22 @@ def inference_procedure(
         (TILES, XNOR_SUMS, SAMPLES),
         steps,
         {"batch": np.arange(batch)},
+        {"network": network.name, "network_sha256": _digest(network), "data_sha256": _digest_arrays(images, labels)},
     )
+
+
+def _digest(network: IntegerNetwork) -> str:
+    """SHA-256 over all integers of the network, layer by layer: weights, signs, thresholds."""
+    return _digest_arrays(
+        *(array for layer in network.layers for array in (layer.weights, layer.sign, layer.threshold))
+    )
+
+
+def _digest_arrays(*arrays: NDArray[np.integer]) -> str:
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
 
 
 def _infer(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bench.procedure import Progress
+from data.atomic import check_writable
 from data.device_files import DeviceFile, default_device, save_device
 from data.networks import save_network
 from data.runs import open_run
@@ -54,6 +55,8 @@ def train_network(
         Stopped: a stop was asked for; nothing is written.
     """
     from models.training import EpochRecord, train
+
+    check_writable(out, "network file")
 
     def on_epoch(epoch: EpochRecord) -> None:
         on_progress(Progress(epoch.epoch, EPOCHS, f"{epoch.test_accuracy:.2%} on held-out samples"))

@@ -16,7 +16,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from bench.config import explain
 from data.runs import Column, Table
-from drivers.chip import Chip, Operation, OperationKind
+from drivers.chip import Chip, Operation, OperationKind, Outcome
+from drivers.operating_points import RailVoltages
 from models.exceptions import UserMistake
 
 CellMask = NDArray[np.bool_]
@@ -70,6 +71,7 @@ class Procedure:
         steps: generator of records and progress; it returns a summary with plain numbers.
             Called with the chip, the parameters and the selected cells ``(rows, cols)``.
         dimensions: coordinates of further dimensions of its tables, beside row, col and device.
+        about: what it works with beside the parameters (a network, a data set), for the record.
     """
 
     name: str
@@ -78,6 +80,7 @@ class Procedure:
     tables: tuple[Table, ...]
     steps: Callable[[Chip, Any, CellMask], Steps]
     dimensions: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    about: Mapping[str, str] = field(default_factory=dict)
 
     def parse(self, settings: Mapping[str, Any]) -> Parameters:
         """Check ``settings`` against the parameter model. Raises UserMistake naming the parameter and its rule."""
@@ -97,12 +100,16 @@ OPERATIONS = Table(
     "operations",
     (
         Column("kind", "int8", flags=flags(OperationKind), description="what was done to the array"),
-        Column("vdd_v", "float64", units="V", description="core supply"),
-        Column("vddc_v", "float64", units="V", description="array column supply"),
-        Column("vddr_v", "float64", units="V", description="word-line supply"),
+        Column("vdd_v", "float64", units="V", description="core supply, set point"),
+        Column("vddc_v", "float64", units="V", description="array column supply, set point"),
+        Column("vddr_v", "float64", units="V", description="word-line supply, set point"),
+        Column("vdd_measured_v", "float64", units="V", description="core supply, measured right after"),
+        Column("vddc_measured_v", "float64", units="V", description="array column supply, measured right after"),
+        Column("vddr_measured_v", "float64", units="V", description="word-line supply, measured right after"),
         Column("width_s", "float64", units="s", description="pulse width, or sense window"),
         Column("count", "int64", description="pulses per device, senses, or input vectors"),
         Column("devices", "uint8", dims=("row", "col", "device"), description="1 for each device it acted on"),
+        Column("outcome", "int8", flags=flags(Outcome), description="IN_DOUBT: sent, and never acknowledged"),
         Column("seconds", "float64", units="s", description="duration, changes of the rails included"),
     ),
     "everything that was done to the array, in order",
@@ -111,6 +118,8 @@ OPERATIONS = Table(
 
 def operation_record(operation: Operation) -> Record:
     """The row of the operations table for one operation."""
+    unknown = RailVoltages(np.nan, np.nan, np.nan)
+    measured = unknown if operation.measured is None else operation.measured
     return Record(
         "operations",
         {
@@ -118,9 +127,13 @@ def operation_record(operation: Operation) -> Record:
             "vdd_v": operation.rails.vdd_v,
             "vddc_v": operation.rails.vddc_v,
             "vddr_v": operation.rails.vddr_v,
+            "vdd_measured_v": measured.vdd_v,
+            "vddc_measured_v": measured.vddc_v,
+            "vddr_measured_v": measured.vddr_v,
             "width_s": operation.width_s,
             "count": operation.count,
             "devices": operation.devices.astype(np.uint8),
+            "outcome": int(operation.outcome),
             "seconds": operation.seconds,
         },
     )

@@ -19,17 +19,26 @@ from bench.procedure import (
     CellMask,
     Parameters,
     Procedure,
+    Progress,
     Record,
     Result,
     Step,
+    flags,
     operation_record,
 )
-from bench.session import Bench, SafeReport
+from bench.safe import SafeReport
+from bench.session import Bench
 from bench.stopping import Stopped, StopToken
-from data.runs import RunStatus, RunWriter, find_interrupted, recover
-from drivers.chip import Operation
-from models.exceptions import BenchFailure, UserMistake
+from data.runs import Coordinate, RunStatus, RunWriter, find_interrupted, recover
+from drivers.chip import Operation, Outcome
+from models.cells import Device
+from models.exceptions import BenchFailure, RramBenchError, UserMistake
 
+DEVICES = Coordinate(
+    np.arange(len(Device), dtype=np.int8),
+    description="device of a cell; weight +1 is (BL high, BLB low), -1 is (BL low, BLB high)",
+    flags=flags(Device),
+)
 PACKAGES = ("rram-bench", "numpy", "h5py", "pyvisa", "pyserial")
 
 
@@ -73,14 +82,20 @@ def run(
 
     Raises:
         Stopped: the run was stopped; its file says so.
-        RramBenchError: the run failed; its file says so.
+        InterlockTripped: an interlock of the bench is open before the start: there is no run file.
+        RramBenchError: the run failed, an interlock that opens on the way included; its file says so.
     """
     selected = np.ones(bench.config.geometry, dtype=bool) if cells is None else cells
     token = StopToken() if stop is None else stop
     token.check()
+    bench.interlocks.check()
     folder = prepare_folder(folder)
     for left in find_interrupted(folder):
-        recover(left)
+        try:
+            recover(left)
+        except RramBenchError as error:
+            # An old run that cannot be closed now (a full disk, say) is no reason to refuse a new one.
+            on_step(Progress(0, 1, f"left as it is: {error}"))
     path = folder / f"{datetime.now().strftime('%Y%m%d-%H%M%S-%f')}-{procedure.name}.h5"
     writer = RunWriter(
         path,
@@ -89,7 +104,7 @@ def run(
         {
             "row": np.arange(bench.config.chip.rows),
             "col": np.arange(bench.config.chip.cols),
-            "device": np.arange(2),
+            "device": DEVICES,
             **procedure.dimensions,
         },
         provenance(procedure, parameters, bench, selected, seeds),
@@ -99,7 +114,9 @@ def run(
         # Each exchange with the chip reaches the disk before the next one, and a stop is obeyed after it: a step of a
         # procedure can be many exchanges long.
         _store(writer, operation_record(operation), on_step)
-        token.check()
+        if operation.outcome is Outcome.DONE:  # one in doubt is about to raise: nothing may take the place of that
+            token.check()
+            bench.interlocks.poll()
 
     bench.chip.listeners.append(on_operation)
     with writer:
@@ -111,14 +128,26 @@ def run(
             finally:
                 bench.chip.listeners.remove(on_operation)
                 report = bench.safe_off()
-        except Stopped as stopped:
-            writer.finish(RunStatus.STOPPED, _with_safe_state(str(stopped), report))
+        except BaseException as error:
+            _record_end(writer, error, report)
             raise
         if not report.confirmed:
             raise BenchFailure(_with_safe_state("the run ended", report))
         records = sum(writer.rows(table.name) for table in (OPERATIONS, *procedure.tables))
         finished = writer.finish(RunStatus.COMPLETED)
     return RunResult("completed", records, finished, result)
+
+
+def _record_end(writer: RunWriter, error: BaseException, report: SafeReport) -> None:
+    """Write why a run ended early, and put on the error what else went wrong on the way out."""
+    if not report.confirmed:
+        error.add_note(_with_safe_state("on the way out", report))
+    stopped = isinstance(error, Stopped | KeyboardInterrupt)
+    reason = str(error) if isinstance(error, RramBenchError) else f"{type(error).__name__}: {error}"
+    try:
+        writer.finish(RunStatus.STOPPED if stopped else RunStatus.FAILED, _with_safe_state(reason, report))
+    except BenchFailure as unfinished:
+        error.add_note(str(unfinished))
 
 
 def _with_safe_state(text: str, report: SafeReport) -> str:
@@ -139,6 +168,7 @@ def _drive(
     try:
         while True:
             token.check()
+            bench.interlocks.poll()
             try:
                 step = next(steps)
             except StopIteration as end:
@@ -180,6 +210,7 @@ def provenance(
     return {
         "parameters": parameters.model_dump_json(),
         "bench_name": bench.config.name,
+        "simulated": int(bench.config.simulated),
         "bench_file": bench.text,
         "chip_id": bench.chip.chip_id,
         "instruments": json.dumps({role: str(identity) for role, identity in bench.identities.items()}),
@@ -189,6 +220,7 @@ def provenance(
         "host": socket.gethostname(),
         "platform": platform.platform(),
         "started": datetime.now(UTC).isoformat(),
+        **procedure.about,
     }
 
 

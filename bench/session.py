@@ -4,73 +4,36 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Self
 
+from bench.boards import BenchBoard, open_board
 from bench.config import BenchFile, load_bench_file, parse_bench_file
+from bench.interlocking import bench_interlocks, guarded
+from bench.lock import BenchLock
+from bench.reconnect import reconnect
+from bench.safe import Safeable, SafeReport, SafeStep, safe_step, switch_off
+from drivers.c2n.usb import resolve_port
 from drivers.chip import Chip
 from drivers.errors import LinkError, WrongInstrument
-from drivers.framed.board import BoardLimits, FramedBoard
-from drivers.framed.link import open_framed
-from drivers.keithley_2230g import ChannelLimits, Keithley2230G
-from drivers.keithley_2450 import Keithley2450, SmuLimits
-from drivers.limits import Range
+from drivers.interlocks import Interlocks
+from drivers.keithley_2230g import Keithley2230G
+from drivers.keithley_2450 import Keithley2450
+from drivers.limits import ChannelLimits, Range, SmuLimits
 from drivers.rails import SupplyRails
-from drivers.roles import Identity
+from drivers.roles import ControllerBoard, Identity
+from drivers.self_test import check_chip, refuse_faulty_lines
 from drivers.visa_link import open_visa
-from models.exceptions import BenchFailure, RramBenchError, UserMistake
+from models.exceptions import BenchFailure, UserMistake
 
 SIMULATED = "simulated"
 END_TIMEOUT_S = 20.0
 _NEW_PROCESS_GROUP = 0x200  # subprocess.CREATE_NEW_PROCESS_GROUP, which exists on Windows only
-
-
-class Safeable(Protocol):
-    """What the safe state needs of an instrument."""
-
-    def safe_off(self) -> None:
-        """Outputs to 0 V and off, confirmed by reading back."""
-
-    def close(self) -> None:
-        """Close the link."""
-
-
-@dataclass(frozen=True)
-class SafeStep:
-    """What became of one instrument on the way to the safe state.
-
-    Attributes:
-        role: which part of the bench.
-        confirmed: the instrument itself said that it is off. Otherwise its state is UNKNOWN.
-        reason: why it could not be confirmed; empty when it was.
-    """
-
-    role: str
-    confirmed: bool
-    reason: str = ""
-
-    def __str__(self) -> str:
-        return f"{self.role}: 0 V and off" if self.confirmed else f"{self.role}: UNKNOWN ({self.reason})"
-
-
-@dataclass(frozen=True)
-class SafeReport:
-    """The safe state, instrument by instrument, in the order in which they were switched off."""
-
-    steps: tuple[SafeStep, ...]
-
-    @property
-    def confirmed(self) -> bool:
-        """True when every instrument confirmed it."""
-        return all(step.confirmed for step in self.steps)
-
-    def __str__(self) -> str:
-        return "; ".join(map(str, self.steps))
 
 
 @dataclass
@@ -82,6 +45,8 @@ class Bench:
         text: the bench file as written, for the record.
         chip: the array, as the application uses it.
         identities: who answered in each role.
+        interlocks: what must hold for a run.
+        lock: keeps other programs of ours off the bench.
     """
 
     config: BenchFile
@@ -89,31 +54,41 @@ class Bench:
     chip: Chip
     rails: SupplyRails
     supply: Keithley2230G
-    board: FramedBoard
+    board: BenchBoard
     smu: Keithley2450 | None
     identities: dict[str, Identity]
+    interlocks: Interlocks
+    lock: BenchLock
     _closed: bool = field(default=False, init=False)
 
     def safe_off(self) -> SafeReport:
         """Bring the bench to its safe state: the board's lines, the source-measure unit, the supply; core rail last.
 
-        Each step runs whatever became of the others. What no instrument confirmed is reported as UNKNOWN.
+        Each step runs whatever became of the others, and none waits for long for the one before it. What no instrument
+        confirmed is reported as UNKNOWN.
         """
         steps: list[tuple[str, Callable[[], None]]] = [("board", self.board.safe_off)]
         if self.smu is not None:
             steps.append(("smu", self.smu.safe_off))
         steps.append(("supply", self.rails.off))
-        return SafeReport(tuple(_safe_step(role, step) for role, step in steps))
+        return switch_off(steps)
+
+    def reconnect(self, board_port: str | None = None) -> SafeReport:
+        """Open every link again after an unplug, identify everyone, and reach the safe state; see :func:`reconnect`."""
+        return reconnect(self, board_port)
 
     def close(self) -> SafeReport:
         """Safe state, then close all links. Safe to call twice."""
         if self._closed:
             return SafeReport(())
-        report = self.safe_off()
-        self._closed = True
-        for instrument in (self.board, self.smu, self.supply):
-            if instrument is not None:
-                instrument.close()
+        try:
+            report = self.safe_off()
+            self._closed = True
+            for instrument in (self.board, self.smu, self.supply):
+                if instrument is not None:
+                    instrument.close()
+        finally:
+            self.lock.release()
         return report
 
     def __enter__(self) -> Self:
@@ -127,14 +102,6 @@ class Bench:
             if error is None:
                 raise BenchFailure(f"the safe state is not confirmed: {report}")
             error.add_note(f"the safe state is not confirmed: {report}")
-
-
-def _safe_step(role: str, step: Callable[[], None]) -> SafeStep:
-    try:
-        step()
-    except (RramBenchError, OSError) as error:
-        return SafeStep(role, False, str(error))
-    return SafeStep(role, True)
 
 
 class Connector:
@@ -152,7 +119,9 @@ class Connector:
             for rail in ("vdd", "vddc", "vddr")
         }
         with _naming("supply", section.resource):
-            return Keithley2230G(open_visa(section.resource), limits, section.serial)
+            # The core supply goes down last: CMOS must stay powered while the array rails fall.
+            off_order = (section.channels.vddc, section.channels.vddr, section.channels.vdd)
+            return Keithley2230G(open_visa(section.resource), limits, section.serial, off_order)
 
     def smu(self) -> Keithley2450 | None:
         """Open the source-measure unit, or None where the bench has none."""
@@ -163,30 +132,22 @@ class Connector:
         with _naming("smu", section.resource):
             return Keithley2450(open_visa(section.resource), limits, section.serial)
 
-    def board(self) -> FramedBoard:
-        """Open the controller board."""
-        section = self.config.board
-        limits = BoardLimits(
-            width=self.config.limit("pulse_width_s", "s"),
-            count=self.config.limit("pulse_count", "pulses"),
-            window=self.config.limit("sense_window_s", "s"),
-        )
-        with _naming("board", section.port):
-            return FramedBoard(open_framed(section.port, section.baudrate), limits)
+    def open_smu(self) -> Keithley2450:
+        """Open the source-measure unit of a bench that has one."""
+        smu = self.smu()
+        assert smu is not None
+        return smu
 
-    def check_chip(self, board: FramedBoard) -> None:
+    def board(self) -> BenchBoard:
+        """Open the controller board."""
+        with _naming("board", self.config.board.port):
+            return open_board(self.config)
+
+    def check_chip(self, board: ControllerBoard) -> None:
         """Refuse another chip or geometry than the bench file names, before any voltage."""
-        wanted = self.config.chip
-        if board.geometry != self.config.geometry:
-            raise WrongInstrument(
-                f"board {self.config.board.port}: the chip has {board.geometry.rows} x {board.geometry.cols} cells, "
-                f"the bench file says {wanted.rows} x {wanted.cols}; correct [chip] or change the chip"
-            )
-        if wanted.id is not None and board.chip_id != wanted.id:
-            raise WrongInstrument(
-                f"board {self.config.board.port}: the chip in the socket is {board.chip_id!r}, "
-                f"the bench file says {wanted.id!r}; correct chip.id or change the chip"
-            )
+        verdict = check_chip(board.geometry, board.chip_id, self.config.geometry, self.config.chip.id)
+        if not verdict.ok:
+            raise WrongInstrument(f"board {self.config.board.port}: {verdict.answer}; {verdict.remedy}")
 
 
 @contextmanager
@@ -202,40 +163,60 @@ def connect(config: BenchFile, text: str = "") -> Bench:
     """Open and identify every instrument, switch all outputs off and program the instruments' own limits.
 
     Raises:
-        UserMistake: a resource that nobody serves.
+        UserMistake: a resource that nobody serves, or that another program holds.
         BenchFailure: another instrument, chip or geometry than the file says, or a setting that was not taken.
     """
+    lock = claim_bench(config)
+    lock.acquire()
     connector = Connector(config)
-    opened: list[tuple[str, Safeable]] = []
+    opened: dict[str, Safeable] = {}
+    identities: dict[str, Identity] = {}
     try:
-        supply = connector.supply()
-        opened.append(("supply", supply))
+        # The board first: its port has one owner, so that nothing is switched on a bench that somebody else uses.
+        opened["board"] = board = connector.board()
+        opened["supply"] = supply = connector.supply()
         smu = connector.smu()
         if smu is not None:
-            opened.append(("smu", smu))
-        board = connector.board()
-        opened.append(("board", board))
-        identities = {"supply": supply.identify(), "board": board.identify()}
-        if smu is not None:
-            identities["smu"] = smu.identify()
+            opened["smu"] = smu
+        for role, instrument in {"board": board, "supply": supply, "smu": smu}.items():
+            if instrument is not None:
+                identities[role] = instrument.identify()
         connector.check_chip(board)
         rails = _prepare(config, supply, smu, board)
+        refuse_faulty_lines(board, f"board {config.board.port}")
+        interlocks = bench_interlocks(config, rails)
     except BaseException as error:
-        for role, instrument in reversed(opened):
-            step = _safe_step(role, instrument.safe_off)
+        for role, opened_one in opened.items():
+            # What is not the instrument that the bench file names is somebody else's: it is left alone.
+            step = safe_step(role, opened_one.safe_off) if role in identities else SafeStep(role, True)
             if not step.confirmed:
                 error.add_note(str(step))
-            instrument.close()
+            opened_one.close()
+        lock.release()
         raise
-    chip = Chip(board, rails, config.points, smu)
-    return Bench(config, text, chip, rails, supply, board, smu, identities)
+    chip = Chip(board, rails, config.points, guarded(config, smu))
+    return Bench(config, text, chip, rails, supply, board, smu, identities, interlocks, lock)
 
 
-def _prepare(config: BenchFile, supply: Keithley2230G, smu: Keithley2450 | None, board: FramedBoard) -> SupplyRails:
+def claim_bench(config: BenchFile) -> BenchLock:
+    """The lock on every resource that a bench file names; not taken yet."""
+    return BenchLock(_plugged(resource) for resource in config.resources.values())
+
+
+def _plugged(resource: str) -> str:
+    try:
+        return resolve_port(resource)
+    except UserMistake:
+        return resource  # nothing of that kind is plugged in, which opening it will say
+
+
+def _prepare(config: BenchFile, supply: Keithley2230G, smu: Keithley2450 | None, board: BenchBoard) -> SupplyRails:
     board.safe_off()
     if smu is not None and config.smu is not None:
         smu.safe_off()
         smu.set_integration(config.smu.power_line_cycles)
+        # A compliance inside the envelope stands before anything can switch the output on.
+        smu.set_source(0.0, config.operating_points.DIRECT.compliance_a)
     channels = config.supply.channels
     rails = SupplyRails(
         supply,
@@ -251,21 +232,26 @@ def _prepare(config: BenchFile, supply: Keithley2230G, smu: Keithley2450 | None,
 
 @contextmanager
 def simulated_bench(
-    seed: int = 0, device: Path | None = None, baud: int | None = None
+    seed: int = 0, device: Path | None = None, baud: int | None = None, chip: str | None = None, arrays: int = 1
 ) -> Iterator[tuple[BenchFile, str]]:
     """Start a simulated bench in a process of its own for the length of the block; yield its bench file.
 
     Args:
         seed: of the simulated chip and instruments.
-        device: device file of the chip's population; the default one when None.
+        device: device file of the chip's population; that of the kind of chip when None.
         baud: serial speed to honour, in bit/s.
+        chip: kind of chip: kilobit (also when None), ternary, or array64.
+        arrays: how many arrays of it are stacked into one macro.
 
     Raises:
+        UserMistake: no such chip, device file or number of arrays.
         BenchFailure: the process did not come up.
     """
     command = [sys.executable, "-m", "drivers.simulated", "--seed", str(seed)]
     command += [] if device is None else ["--device", str(device)]
     command += [] if baud is None else ["--baud", str(baud)]
+    command += [] if chip is None else ["--chip", chip]
+    command += ["--arrays", str(arrays)]
     command += ["--transport", "pty" if sys.platform != "win32" else "tcp"]
     # Ctrl-C reaches the whole foreground group; the bench must outlive its client to be switched off by it.
     apart = {"start_new_session": True} if sys.platform != "win32" else {"creationflags": _NEW_PROCESS_GROUP}
@@ -302,16 +288,20 @@ def _end(process: subprocess.Popen[str]) -> None:
 
 
 @contextmanager
-def open_bench(source: str | Path = SIMULATED, seed: int = 0, baud: int | None = None) -> Iterator[Bench]:
+def open_bench(
+    source: str | Path = SIMULATED, seed: int = 0, baud: int | None = None, chip: str | None = None, arrays: int = 1
+) -> Iterator[Bench]:
     """Connect to the bench that ``source`` names: "simulated", or the path of a bench file.
 
     Args:
         source: "simulated" starts a simulated bench for the length of the block.
-        seed: of the simulated bench; a bench file has its own world.
-        baud: serial speed of the simulated bench.
+        seed, baud, chip, arrays: of the simulated bench, as in :func:`simulated_bench`; a bench file has its own world.
     """
     if str(source) == SIMULATED:
-        with simulated_bench(seed, baud=baud) as (config, text), connect(config, text) as bench:
+        with (
+            simulated_bench(seed, baud=baud, chip=chip, arrays=arrays) as (config, text),
+            connect(config, text) as bench,
+        ):
             yield bench
     else:
         config, text = load_bench_file(Path(source))
@@ -319,51 +309,23 @@ def open_bench(source: str | Path = SIMULATED, seed: int = 0, baud: int | None =
             yield bench
 
 
-@dataclass(frozen=True)
-class CheckRow:
-    """Verdict on one role of a bench file."""
+def make_safe(config: BenchFile) -> SafeReport:
+    """Switch off every instrument of a bench file, each on its own, whatever becomes of the others.
 
-    role: str
-    driver: str
-    resource: str
-    ok: bool
-    answer: str
-    milliseconds: float | None
-    exit_status: int
-
-
-def check_bench(config: BenchFile) -> list[CheckRow]:
-    """Connect to each instrument in turn and say who answered or why not. Switches outputs off, moves no voltage."""
+    For when nothing else helps: it asks no chip for its name, and takes no lock. A run under way in another program
+    finds its rails gone and ends as failed.
+    """
     connector = Connector(config)
-    openers: list[tuple[str, str, str, Callable[[], Keithley2230G | Keithley2450 | FramedBoard | None]]] = [
-        ("supply", config.supply.driver, config.supply.resource, connector.supply),
-        ("board", config.board.driver, config.board.port, connector.board),
-    ]
+    openers: list[tuple[str, Callable[[], Safeable]]] = [("board", connector.board)]
     if config.smu is not None:
-        openers.insert(1, ("smu", config.smu.driver, config.smu.resource, connector.smu))
-    return [_check_one(connector, *opener) for opener in openers]
+        openers.append(("smu", connector.open_smu))
+    openers.append(("supply", connector.supply))
 
-
-def _check_one(
-    connector: Connector,
-    role: str,
-    driver: str,
-    resource: str,
-    opener: Callable[[], Keithley2230G | Keithley2450 | FramedBoard | None],
-) -> CheckRow:
-    try:
+    def off(opener: Callable[[], Safeable]) -> None:
         instrument = opener()
-        assert instrument is not None
         try:
-            started = time.monotonic()
-            answer = str(instrument.identify())
-            elapsed_ms = (time.monotonic() - started) * 1e3
-            if isinstance(instrument, FramedBoard):
-                connector.check_chip(instrument)
-                answer += f"; chip {instrument.chip_id}, {instrument.geometry.rows} x {instrument.geometry.cols} cells"
             instrument.safe_off()
         finally:
             instrument.close()
-    except RramBenchError as error:
-        return CheckRow(role, driver, resource, False, str(error), None, error.exit_status)
-    return CheckRow(role, driver, resource, True, answer, elapsed_ms, 0)
+
+    return switch_off([(role, partial(off, opener)) for role, opener in openers])

@@ -257,7 +257,7 @@ class ScpiInstrument(ABC):
         return identity
 
     def _ask_identity(self) -> Identity:
-        identity = self.decode("*IDN?", self.link.query("*IDN?"), _parse_identity)
+        identity = self.decode("*IDN?", self.link.query("*IDN?"), parse_identity)
         if not identity.manufacturer.upper().startswith(self.maker.upper()) or identity.model not in self.models:
             raise WrongInstrument(f"{self.link.resource}: {identity} answers, expected a {self.name}")
         if self._serial is not None and identity.serial != self._serial:
@@ -284,7 +284,8 @@ class ScpiInstrument(ABC):
         raise InstrumentError(self.label, "SYST:ERR?", errors[:3])
 
 
-def _parse_identity(reply: str) -> Identity:
+def parse_identity(reply: str) -> Identity:
+    """Read the answer to ``*IDN?``: maker, model without that word, serial number, firmware. Raises ReplyError."""
     fields = [field.strip() for field in reply.split(",")]
     if len(fields) != IDENTITY_FIELDS or not all(fields):
         raise ReplyError(f"{reply!r} is not maker, model, serial number and firmware")

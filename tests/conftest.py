@@ -8,7 +8,17 @@ from collections.abc import Iterator
 
 import pytest
 
+from bench.lock import FOLDER_VARIABLE
+
 GRACE_S = 5.0
+
+
+@pytest.fixture(autouse=True, scope="session")
+def own_locks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Locks of benches go to a folder of this test run: simulated ports are new each time, and leave a file each."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(FOLDER_VARIABLE, str(tmp_path_factory.mktemp("locks")))
+        yield
 
 
 @pytest.fixture(autouse=True)

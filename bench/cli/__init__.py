@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
 
 from bench.stopping import INTERRUPTED_STATUS
@@ -25,6 +27,12 @@ def status_of_command() -> int:
     except KeyboardInterrupt:
         print("rram-bench: interrupted", file=sys.stderr)
         return INTERRUPTED_STATUS
+    except OSError as error:
+        # Standard output or error is gone (a closed pipe, a full disk): the bench itself was left safe on the way here.
+        with contextlib.suppress(OSError):
+            print(f"rram-bench: the result could not be written: {error.strerror}", file=sys.stderr)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return RramBenchError.exit_status
     except RramBenchError as error:
         for line in (str(error), *getattr(error, "__notes__", ())):
             print(f"rram-bench: {line}", file=sys.stderr)

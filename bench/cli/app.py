@@ -51,24 +51,50 @@ def simulate(
     device: Annotated[Path | None, typer.Option(help="Device file that the chip's population is drawn from.")] = None,
     baud: Annotated[int | None, typer.Option(min=300, help="Serial speed to honour, in bit/s.")] = None,
     tcp: Annotated[bool, typer.Option("--tcp", help="Serve the board on a TCP port instead of a terminal.")] = False,
+    chip: Annotated[str, typer.Option(help="kilobit, ternary, or array64.")] = "kilobit",
+    arrays: Annotated[int, typer.Option(min=1, help="Arrays stacked row upon row into a larger macro.")] = 1,
     as_json: JsonOption = False,
 ) -> None:
     """Serve a simulated bench until Ctrl-C, and write a bench file that points at it."""
     from bench.cli.wires import simulate_command
 
-    simulate_command(seed, write, device, baud, tcp, as_json)
+    simulate_command(seed, write, device, baud, tcp, chip, arrays, as_json)
 
 
 @app.command()
-def check(bench: BenchOption = "simulated", as_json: JsonOption = False) -> None:
-    """Connect to every instrument of a bench and give a verdict on each; no voltage moves."""
+def check(
+    bench: BenchOption = "simulated",
+    patterns: Annotated[
+        bool, typer.Option("--patterns", help="Program test patterns too; the array must have been formed.")
+    ] = False,
+    out: OutFolder = RUNS,
+    seed: SeedOption = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Give a verdict on every part of a bench, with causes and what to try; without --patterns no voltage moves."""
     from bench.cli.wires import check_command
 
-    check_command(bench, as_json)
+    check_command(bench, patterns, out, seed, as_json)
 
 
 @app.command()
-def safe(bench: BenchOption = "simulated", as_json: JsonOption = False) -> None:
+def instruments(
+    bench: Annotated[
+        Path | None, typer.Option("--bench", metavar="FILE", help="Bench file whose instruments are asked as well.")
+    ] = None,
+    timeout_s: Annotated[
+        float, typer.Option("--timeout", metavar="S", min=0.01, max=60, help="How long each may take to answer, in s.")
+    ] = 2.0,
+    as_json: JsonOption = False,
+) -> None:
+    """List what is plugged in; only what is of a known kind, or named in a bench file, is asked who it is."""
+    from bench.cli.wires import instruments_command
+
+    instruments_command(bench, timeout_s, as_json)
+
+
+@app.command()
+def safe(bench: BenchOption, as_json: JsonOption = False) -> None:
     """Bring a bench to its safe state: every output at 0 V and off."""
     from bench.cli.wires import safe_command
 
@@ -134,6 +160,22 @@ def map_network(
 
 
 @app.command()
+def predict(
+    network: NetworkArgument,
+    device: Annotated[Path, typer.Option("--device", metavar="FILE", help="Device file fitted to the chip.")],
+    data: DataOption = "digits",
+    rows: Annotated[int, typer.Option(min=1, help="Rows of the array.")] = 32,
+    cols: Annotated[int, typer.Option(min=1, help="Columns of the array.")] = 32,
+    seed: SeedOption = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Predict the accuracy on silicon from fitted error rates, with an interval; no bench is needed."""
+    from bench.cli.loop import predict_command
+
+    predict_command(network, device, data, rows, cols, seed, as_json)
+
+
+@app.command()
 def infer(
     network: NetworkArgument,
     data: DataOption = "digits",
@@ -147,6 +189,18 @@ def infer(
     from bench.cli.loop import infer_command
 
     infer_command(network, data, bench, mode, out, seed, as_json)
+
+
+@app.command()
+def validate(
+    report: Annotated[Path | None, typer.Option("--report", metavar="DIR", help="Folder for a page of plots.")] = None,
+    seed: SeedOption = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Hold the models and the simulated chip against published figures; status 1 when a hard one fails."""
+    from bench.cli.physics import validate_command
+
+    validate_command(seed, report, as_json)
 
 
 @app.command()

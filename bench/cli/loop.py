@@ -1,4 +1,4 @@
-"""Commands of the loop: demo, fit, train, map, infer."""
+"""Commands of the loop: demo, fit, train, map, predict, infer."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import typer
+
 from bench.console import Reporter
 from bench.stopping import stop_on_signals
 from models.cells import Geometry
-from models.exceptions import UserMistake
+from models.exceptions import BenchFailure, UserMistake
 
 
 def demo_command(seed: int, source: str, out: Path | None, as_json: bool) -> None:
@@ -25,8 +27,8 @@ def demo_command(seed: int, source: str, out: Path | None, as_json: bool) -> Non
     table = [
         ("accuracy in software", f"{result['software_accuracy']:.2%}"),
         (
-            "accuracy predicted for silicon",
-            f"{predicted['mean']:.2%} (95 % interval {predicted['low']:.2%} to {predicted['high']:.2%})",
+            "accuracy predicted for silicon (95 %)",
+            f"{predicted['mean']:.2%} ({predicted['low']:.2%} to {predicted['high']:.2%})",
         ),
         ("accuracy on silicon, sums by the host", f"{silicon['host']:.2%}"),
         ("accuracy on silicon, XNOR in the array", f"{silicon['xnor']:.2%}"),
@@ -54,7 +56,12 @@ def fit_device_command(run_file: Path, out: Path, as_json: bool) -> None:
         (name, f"{entry['value']:.5g} ({entry['low']:.5g} to {entry['high']:.5g}) {entry['unit']}")
         for name, entry in fitted.parameters.items()
     ]
-    Reporter(as_json).result(values, [*lines, ("device file", str(out))], f"fit of {run_file.name}, 95 % intervals")
+    reporter = Reporter(as_json)
+    for line in fitted.report:
+        reporter.note(line)
+    reporter.result(values, [*lines, ("device file", str(out))], f"fit of {run_file.name}, 95 % intervals")
+    if not fitted.converged:
+        raise typer.Exit(BenchFailure.exit_status)
 
 
 def train_command(name: str, data_name: str, out: Path, seed: int, as_json: bool) -> None:
@@ -98,6 +105,32 @@ def map_command(path: Path, rows: int, cols: int, as_json: bool) -> None:
     Reporter(as_json).result(plan, table, plan["network"])
 
 
+def predict_command(
+    path: Path, device_file: Path, data_name: str, rows: int, cols: int, seed: int, as_json: bool
+) -> None:
+    """Accuracy on silicon, predicted from a fitted device file."""
+    from bench.loop import predict_silicon
+    from data.datasets import load_dataset
+    from data.device_files import load_device
+    from data.networks import load_network
+
+    network, device, data = load_network(path).network, load_device(device_file), load_dataset(data_name)
+    predictions = predict_silicon(network, data, device, Geometry(rows, cols), seed)
+    software = network.accuracy(data.test_images, data.test_labels)
+    values = {
+        "software_accuracy": software,
+        "predicted": {
+            mode: {"mean": found.mean, "low": found.low, "high": found.high} for mode, found in predictions.items()
+        },
+    }
+    table = [("accuracy in software", f"{software:.2%}")]
+    table += [
+        (f"predicted for silicon, {mode}", f"{found.mean:.2%} (95 %: {found.low:.2%} to {found.high:.2%})")
+        for mode, found in predictions.items()
+    ]
+    Reporter(as_json).result(values, table, f"{network.name} on {data.name}, {device.name}")
+
+
 def infer_command(path: Path, data_name: str, source: str, mode: str, out: Path, seed: int, as_json: bool) -> None:
     """Infer a test set on silicon."""
     from bench.inference import inference_procedure
@@ -127,13 +160,13 @@ def infer_command(path: Path, data_name: str, source: str, mode: str, out: Path,
         reporter.stage("programming tiles and inferring on silicon")
         outcome = run(procedure, parameters, bench, out, seeds={"seed": seed}, on_step=reporter.step, stop=stop)
         reporter.done(f"{outcome.records} records")
-    result = outcome.result
+    result, errors = outcome.result, outcome.result["bit_errors"]
     table = [
         ("samples", str(result["samples"])),
         ("accuracy in software", f"{result['software_accuracy']:.2%}"),
         *((f"accuracy on silicon, {name}", f"{value:.2%}") for name, value in result["accuracy"].items()),
         ("cells programmed, verified, failed", " / ".join(str(value) for value in result["cells"].values())),
-        ("bit errors after the first pass", str(result["bit_errors"]["raw"])),
+        ("bit errors", f"{errors['raw']} after the first pass, {errors['after_verify']} after verify"),
         ("run file", str(outcome.run_file)),
     ]
     values = {"status": outcome.status, "run_file": str(outcome.run_file), **result}

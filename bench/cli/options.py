@@ -10,10 +10,17 @@ import typer
 from models.exceptions import UserMistake
 
 BenchOption = Annotated[
-    str, typer.Option("--bench", metavar="FILE", help="Bench file, or 'simulated' to start one for this command.")
+    str,
+    typer.Option(
+        "--bench",
+        metavar="FILE",
+        envvar="RRAM_BENCH_FILE",
+        help="Bench file, or 'simulated' to start one for this command.",
+    ),
 ]
+LARGEST_SEED = 2**32 - 1
 SeedOption = Annotated[
-    int, typer.Option("--seed", min=0, help="Seed of every random draw, of the simulated bench too.")
+    int, typer.Option("--seed", min=0, max=LARGEST_SEED, help="Seed of every random draw, of the simulated bench too.")
 ]
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Machine-readable result on standard output, progress on standard error.")

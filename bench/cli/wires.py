@@ -1,9 +1,10 @@
-"""Commands that deal with a bench: simulate, check, safe, run, recover, gui."""
+"""Commands that deal with a bench: simulate, check, instruments, safe, run, recover, gui."""
 
 from __future__ import annotations
 
 import json
 import sys
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,18 +18,24 @@ from bench.stopping import stop_on_signals
 from models.exceptions import BenchFailure, UserMistake
 
 
-def simulate_command(seed: int, write: Path, device: Path | None, baud: int | None, tcp: bool, as_json: bool) -> None:
+def simulate_command(
+    seed: int,
+    write: Path,
+    device: Path | None,
+    baud: int | None,
+    tcp: bool,
+    chip: str,
+    arrays: int,
+    as_json: bool,
+) -> None:
     """Serve a simulated bench until Ctrl-C."""
     from data.device_files import load_device
     from drivers.simulated.bench import SimulatedBench
 
     population = None if device is None else load_device(device)
     transport = "tcp" if tcp or sys.platform == "win32" else "pty"
-    with stop_on_signals() as stop, SimulatedBench(seed, population, transport, baud) as bench:
-        try:
-            bench.write_bench_file(write)
-        except OSError as error:
-            raise UserMistake(f"bench file {write}: {error.strerror}; name another one with --write") from None
+    with stop_on_signals() as stop, SimulatedBench(seed, population, transport, baud, chip, arrays) as bench:
+        bench.write_bench_file(write)
         reporter = Reporter(as_json)
         resources = {"supply": bench.supply.resource, "smu": bench.smu.resource, "board": bench.board.port}
         values = {"bench_file": str(write), "seed": seed, **resources}
@@ -41,30 +48,62 @@ def _bench_file(source: str) -> tuple[BenchFile, str]:
     return load_bench_file(Path(source))
 
 
-def check_command(source: str, as_json: bool) -> None:
-    """Verdict on every instrument of a bench."""
-    from bench.session import SIMULATED, check_bench, simulated_bench
+def check_command(source: str, patterns: bool, out: Path, seed: int, as_json: bool) -> None:
+    """Verdict on every instrument of a bench, and on the sense amplifiers where that is asked for."""
+    from bench.check import check_bench, show_check
+    from bench.session import SIMULATED, connect, simulated_bench
 
-    if source == SIMULATED:
-        with simulated_bench() as (config, _):
-            rows = check_bench(config)
-    else:
-        rows = check_bench(_bench_file(source)[0])
-    good = all(row.ok for row in rows)
-    lines = [
-        (f"{'ok ' if row.ok else 'FAIL'} {row.role}", f"{row.driver} at {row.resource}: {row.answer}") for row in rows
-    ]
-    Reporter(as_json).result({"ok": good, "instruments": [asdict(row) for row in rows]}, lines, f"bench {source}")
+    with ExitStack() as stack:
+        is_simulated = source == SIMULATED
+        config, text = stack.enter_context(simulated_bench(seed)) if is_simulated else _bench_file(source)
+        rows = check_bench(config)
+        good = all(row.ok for row in rows)
+        amplifiers = None
+        if patterns and good:
+            from bench.amplifier_check import check_amplifiers
+
+            reporter = Reporter(as_json)
+            with stop_on_signals() as stop, connect(config, text) as bench:
+                amplifiers = check_amplifiers(bench, out, seed, is_simulated, reporter, stop)
+    show_check(f"bench {source}", rows, amplifiers, as_json)
     if not good:
         raise typer.Exit(max(row.exit_status for row in rows))
+    if amplifiers is not None and not amplifiers["ok"]:
+        raise typer.Exit(BenchFailure.exit_status)
+
+
+def instruments_command(source: Path | None, timeout_s: float, as_json: bool) -> None:
+    """What is plugged in, and who answers."""
+    from bench.lock import BenchLock
+    from drivers.discovery import Named, discover, look_around
+
+    named = []
+    if source is not None:
+        config, _ = load_bench_file(source)
+        for role, resource in config.resources.items():
+            section = getattr(config, role)
+            named.append(Named(role, section.driver, resource, getattr(section, "baudrate", 0)))
+    listing = look_around()
+    found = discover(listing, named, timeout_s, lambda resource: BenchLock([resource]))
+    values = {"instruments": [one.as_json() for one in found], "notes": list(listing.notes)}
+    lines = [
+        (one.resource, "\n".join(filter(None, [f"{one.outcome.value}: {one.answer}", one.kind, one.remedy])))
+        for one in found
+    ]
+    lines += [("note", note) for note in listing.notes]
+    Reporter(as_json).result(values, lines if lines else [("nothing", "is plugged in")], "instruments")
 
 
 def safe_command(source: str, as_json: bool) -> None:
-    """Every output at 0 V and off."""
-    from bench.session import open_bench
+    """Every output at 0 V and off, whatever can be reached; status 1 when one is UNKNOWN."""
+    from bench.session import SIMULATED, make_safe, simulated_bench
 
-    with open_bench(source) as bench:
-        report = bench.safe_off()
+    with stop_on_signals():
+        if source == SIMULATED:
+            with simulated_bench() as (config, _):
+                report = make_safe(config)
+        else:
+            report = make_safe(_bench_file(source)[0])
     values = {"confirmed": report.confirmed, "instruments": [asdict(step) for step in report.steps]}
     Reporter(as_json).result(values, [(step.role, str(step)) for step in report.steps], "safe state")
     if not report.confirmed:

@@ -22,7 +22,8 @@ from bench.gui.controller import Controller
 from bench.gui.jobs import Purpose, RailsSeen
 from bench.gui.style import ALARM, DANGER_BUTTON, OK, WARN, Scrolling, colour, note
 from bench.gui.units import si
-from bench.session import SIMULATED, SafeReport
+from bench.safe import SafeReport
+from bench.session import SIMULATED
 from drivers.operating_points import RailVoltages
 from drivers.rails import RAILS
 

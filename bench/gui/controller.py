@@ -29,7 +29,7 @@ from bench.gui.jobs import (
 from bench.gui.worker import Worker
 from bench.inference import inference_procedure
 from bench.procedure import CellMask, Procedure, Progress, Record
-from bench.session import SafeReport
+from bench.safe import SafeReport
 from bench.stopping import StopToken
 from drivers.operating_points import RailVoltages
 

@@ -16,7 +16,8 @@ from bench.config import BenchFile
 from bench.mapping import Plan, plan_network
 from bench.procedure import CellMask, Procedure, Progress, Step
 from bench.runner import RunResult, run
-from bench.session import Bench, SafeReport, open_bench
+from bench.safe import SafeReport
+from bench.session import Bench, open_bench
 from bench.stopping import StopToken
 from data.datasets import Dataset
 from drivers.operating_points import RailVoltages

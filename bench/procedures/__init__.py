@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bench.procedure import Procedure
+from bench.procedures.amplifiers import AMPLIFIERS
 from bench.procedures.characterise import CHARACTERISE
 from bench.procedures.forming import FORMING
 from bench.procedures.program import PROGRAM
@@ -11,7 +12,7 @@ from bench.procedures.resistance import RESISTANCE
 from models.exceptions import UserMistake
 
 PROCEDURES: dict[str, Procedure] = {
-    procedure.name: procedure for procedure in (FORMING, PROGRAM, READ, RESISTANCE, CHARACTERISE)
+    procedure.name: procedure for procedure in (FORMING, PROGRAM, READ, RESISTANCE, CHARACTERISE, AMPLIFIERS)
 }
 
 

@@ -26,7 +26,20 @@ def resistance(chip: Chip, parameters: ResistanceParameters, cells: CellMask) ->
             values.append(float(record.values["resistance_ohm"]))
             yield record
     yield Progress(len(chosen), len(chosen), f"{len(values)} devices measured")
-    return {"devices": len(values), "median_ohm": float(np.median(values))}
+    finite = [value for value in values if np.isfinite(value)]
+    lowest, median, highest = np.percentile(finite, (0, 50, 100)) if finite else (None, None, None)
+    return {
+        "devices": len(values),
+        "open": len(values) - len(finite),
+        "lowest_ohm": _rounded(lowest),
+        "median_ohm": _rounded(median),
+        "highest_ohm": _rounded(highest),
+    }
+
+
+def _rounded(ohm: float | None) -> float | None:
+    """Four digits: more than the meter's noise leaves in a summary."""
+    return None if ohm is None else float(f"{ohm:.4g}")
 
 
 RESISTANCE = Procedure(

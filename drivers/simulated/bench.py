@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
@@ -11,6 +12,7 @@ from typing import Self
 
 import numpy as np
 
+from data.atomic import write_atomically
 from data.device_files import DeviceFile, load_device
 from drivers.framed.messages import Sense
 from drivers.simulated.board import BoardServer
@@ -98,6 +100,7 @@ class SimulatedBench:
             np.random.default_rng(child) for child in np.random.SeedSequence([seed, 0x0B]).spawn(2)
         )
         self.seed = seed
+        self._baud = baud
         self.chip = SimulatedChip(population.model, geometry, seed, chip_id, arrays)
         self.world = World(self.chip)
         self.supply = Keithley2230GServer(self.world, supply_noise)
@@ -135,11 +138,21 @@ class SimulatedBench:
         }
         for key, value in values.items():
             text = text.replace(f"@{key}@", value)
+        if self._baud is not None:
+            # The host derives its deadlines from the speed of the line.
+            text = re.sub(r"(?m)^baudrate = .*$", f"baudrate = {self._baud}", text)
         return text
 
     def write_bench_file(self, path: Path) -> None:
-        """Write :meth:`bench_file` where a client will look for it."""
-        path.write_text(self.bench_file(), encoding="utf-8")
+        """Write :meth:`bench_file` where a client will look for it.
+
+        Raises:
+            UserMistake: it cannot be written there, or a file stands there that is not one of a simulated bench: that
+                may be somebody's real one.
+        """
+        if path.is_file() and "simulated = true" not in path.read_text(encoding="utf-8", errors="replace"):
+            raise UserMistake(f"{path} exists and is no bench file of a simulated bench; name another with --write")
+        write_atomically(path, self.bench_file().encode(), "bench file")
 
     def __enter__(self) -> Self:
         self.start()

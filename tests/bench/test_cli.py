@@ -96,7 +96,7 @@ def test_simulate_serves_until_ctrl_c_and_any_client_can_use_it(tmp_path: Path) 
     finally:
         server.kill()
         server.communicate()
-    assert_one_line_mistake(rram_bench("run", "read", "--bench", "bench.toml", cwd=tmp_path), "supply")
+    assert_one_line_mistake(rram_bench("run", "read", "--bench", "bench.toml", cwd=tmp_path), "board")
 
 
 @pytest.mark.parametrize("moment_s", [0.8, 1.1, 1.4])
@@ -115,8 +115,9 @@ def test_ctrl_c_leaves_the_outputs_off_and_the_file_stopped(moment_s: float, tmp
         for _ in range(3):
             os.kill(client.pid, signal.SIGINT)
         _, errors = client.communicate(timeout=20)
-        assert client.returncode in (130, 0), errors
-        assert "Traceback" not in errors
+        # Before our handlers are in place the interpreter itself is interrupted; nothing is connected then.
+        assert client.returncode in (130, 0, -signal.SIGINT), errors
+        assert client.returncode < 0 or "Traceback" not in errors
         done = rram_bench("safe", "--bench", "bench.toml", "--json", cwd=tmp_path)
         assert json.loads(done.stdout)["confirmed"]
     finally:

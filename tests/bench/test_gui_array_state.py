@@ -29,7 +29,8 @@ def pulsed(kind: OperationKind, *cells: tuple[int, int]) -> Record:
     devices = np.zeros((*ARRAY, 2), dtype=bool)
     for cell in cells:
         devices[cell] = True
-    return operation_record(Operation(kind, devices, RailVoltages(1.2, 3.5, 3.0), 1e-5, 1, 0.01))
+    rails = RailVoltages(1.2, 3.5, 3.0)
+    return operation_record(Operation(kind, devices, rails, rails, 1e-5, 1, 0.01))
 
 
 def known_state() -> ArrayState:

@@ -312,7 +312,7 @@ def test_an_instrument_unplugged_in_the_middle_of_a_run_is_unknown(
     assert "board: 0 V and off" in last_line(connected)
     assert "supply: 0 V and off" in last_line(connected)
     assert is_off(world)
-    assert "UNKNOWN" in connected.bench_panel._rails_state.text()
+    wait(qtbot, lambda: "UNKNOWN" in connected.bench_panel._rails_state.text())
     assert open_run(only_run(connected)).status == "failed"
 
 

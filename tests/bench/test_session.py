@@ -7,8 +7,9 @@ import socket
 import numpy as np
 import pytest
 
+from bench.check import check_bench
 from bench.config import parse_bench_file
-from bench.session import Bench, check_bench, connect, open_bench
+from bench.session import Bench, connect, open_bench
 from drivers.errors import LimitError, ReadBackError, WrongInstrument
 from drivers.simulated.bench import SimulatedBench
 from models.cells import Device
