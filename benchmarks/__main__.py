@@ -15,6 +15,7 @@ BENCHMARKS: dict[str, Callable[[], list[Row]]] = {
     "link": wire.link,
     "weak-reset": physics.weak_reset,
     "chip": physics.chip,
+    "injection": physics.injection,
 }
 
 

@@ -10,6 +10,7 @@ import ctypes
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from models.arrays import NumpyArrays
 from models.cells import Geometry, Polarity, lrs_devices
 from models.devices.weak_reset import WeakResetDevices, integrator_coefficients, sample_parameters
 from models.devices.weak_reset_pairs import WeakResetPairs
+from models.prediction import flip_weights
 
 PAIRS = 2_400_000
 FEWER_PAIRS = 240_000
@@ -244,3 +246,41 @@ def _programmed(device: SimulatedChip) -> SimulatedChip:
     device.pulse(Polarity.SET, low, 10e-6, 1, Rails(1.2, 3.5, 3.0))
     device.pulse(Polarity.RESET, ~low, 10e-6, 1, Rails(1.2, 4.5, 5.0))
     return device
+
+
+def injection() -> list[Row]:
+    """Cost of fresh weight errors in a forward pass of 784-1024-1024-10, batch 1000, on one thread, side by side."""
+    import torch
+
+    sizes, batch = (784, 1024, 1024, 10), 1000
+    rng = np.random.default_rng(5)
+    layers = [rng.choice(np.array([-1, 1], np.int8), size=shape[::-1]) for shape in pairwise(sizes)]
+    floats = [torch.from_numpy(weights.astype(np.float32)) for weights in layers]
+    inputs = torch.from_numpy(rng.choice(np.array([-1.0, 1.0], np.float32), size=(batch, sizes[0])))
+
+    def forward() -> None:
+        x = inputs
+        for weights in floats:
+            x = torch.sign(x @ weights.T)
+
+    def dense(rate: float) -> None:
+        for weights in layers:
+            np.where(rng.random(weights.shape) < rate, -weights, weights)
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    table = []
+    try:
+        for rate in (1e-4, 1e-3):
+            sparse_shares, dense_shares = [], []
+            for _ in range(4 * REPETITIONS):
+                alone = seconds_of(forward)
+                sparse_shares.append(seconds_of(lambda p=rate: [flip_weights(part, p, rng) for part in layers]) / alone)
+                dense_shares.append(seconds_of(partial(dense, rate)) / alone)
+            table.append(
+                row(f"fresh errors in all weights at {rate:g}, only the flips drawn", "forward passes", sparse_shares)
+            )
+            table.append(row(f"the same, one draw for every weight, at {rate:g}", "forward passes", dense_shares))
+    finally:
+        torch.set_num_threads(threads)
+    return table

@@ -11,6 +11,7 @@ Three kinds of read error, each with its own rate:
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import Protocol
@@ -125,9 +126,30 @@ class Prediction:
     samples: NDArray[np.float64]
 
 
+def error_positions(trials: int, rate: float, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Which of ``trials`` independent trials err with probability ``rate``: rising indices ``(n,)``.
+
+    The gaps between errors are geometric, so the cost goes with the errors and not with the trials. Exact.
+    """
+    if rate <= 0.0:
+        return np.zeros(0, dtype=np.int64)
+    found: list[NDArray[np.int64]] = []
+    last, expected = -1, trials * rate
+    while last < trials:
+        gaps = rng.geometric(rate, size=max(16, int((trials - last) * rate + 4.0 * math.sqrt(expected))))
+        # A gap beyond the end ends the search whatever it is; cut there, sums of gaps cannot overflow.
+        found.append(last + np.cumsum(np.minimum(gaps, trials + 1)))
+        last = int(found[-1][-1])
+    positions = np.concatenate(found)
+    return positions[: int(np.searchsorted(positions, trials))]
+
+
 def flip_weights(weights: Weights, rate: float, rng: np.random.Generator) -> Weights:
     """Turn each weight's sign with probability ``rate``; a zero weight stays zero."""
-    return np.where(rng.random(weights.shape) < rate, -weights, weights).astype(np.int8)
+    flipped = weights.copy()
+    positions = error_positions(weights.size, rate, rng)
+    flipped.flat[positions] = -flipped.flat[positions]
+    return flipped
 
 
 def stuck_cells(array: Geometry, fraction: float, rng: np.random.Generator) -> NDArray[np.int8]:

@@ -14,6 +14,7 @@ from models.prediction import (
     InferenceMode,
     ReadErrorRates,
     disturb_sums,
+    error_positions,
     flip_weights,
     impose_stuck,
     predict_accuracy,
@@ -239,3 +240,21 @@ def test_impossible_questions_are_refused(problem, change, says):
     }
     with pytest.raises(UserMistake, match=says):
         predict_accuracy(**{**question, **change})
+
+
+@pytest.mark.parametrize("rate", [1e-4, 1e-2, 0.3, 0.95])
+def test_error_positions_are_independent_trials(rate: float) -> None:
+    # Counts of 400 draws of 20 000 trials: binomial mean and variance within five standard errors.
+    rng = np.random.default_rng(8)
+    trials, draws = 20_000, 400
+    found = [error_positions(trials, rate, rng) for _ in range(draws)]
+    counts = np.array([len(positions) for positions in found])
+    variance = trials * rate * (1 - rate)
+    assert counts.mean() == pytest.approx(trials * rate, abs=5 * np.sqrt(variance / draws))
+    assert counts.var() == pytest.approx(variance, rel=5 * np.sqrt(2 / draws))
+    for positions in found[:20]:
+        assert (np.diff(positions) > 0).all()
+        assert positions.size == 0 or (positions[0] >= 0 and positions[-1] < trials)
+    # No place is favoured: the mean position is the middle, within five standard errors.
+    everywhere = np.concatenate(found)
+    assert everywhere.mean() == pytest.approx(trials / 2, abs=5 * trials / np.sqrt(12 * len(everywhere)))
