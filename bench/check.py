@@ -89,15 +89,22 @@ def check_bench(config: BenchFile) -> list[CheckRow]:
         UserMistake: another program holds the bench.
     """
     connector = Connector(config)
-    board, smu = config.board, config.smu
+    board = config.board
     with claim_bench(config):
         rows = [
             _check_one(
                 "supply", config.supply.driver, config.supply.resource, connector.supply, partial(_supply, config)
             )
         ]
-        if smu is not None:
-            rows.append(_check_one("smu", smu.driver, smu.resource, connector.open_smu, lambda _: iter(())))
+        plain: tuple[tuple[str, Callable[[], Instrument | None]], ...] = (
+            ("smu", connector.smu),
+            ("pulse_source", connector.pulse_source),
+            ("temperature", connector.temperature),
+        )
+        for role, opener in plain:
+            section = getattr(config, role)
+            if section is not None:
+                rows.append(_check_one(role, section.driver, section.resource, opener, lambda _: iter(())))
         rows.append(_check_one("board", board.driver, board.port, connector.board, partial(_board, config)))
     return rows
 
@@ -143,7 +150,7 @@ def _check_one(
     role: str,
     driver: str,
     resource: str,
-    opener: Callable[[], Checked],
+    opener: Callable[[], Checked | None],
     further: Callable[[Checked], Iterator[Verdict]],
 ) -> CheckRow:
     checks: list[Verdict] = []
@@ -151,6 +158,7 @@ def _check_one(
     exit_status = 0
     try:
         instrument = opener()
+        assert instrument is not None
         try:
             started = time.monotonic()
             identity = str(instrument.identify())

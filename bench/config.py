@@ -48,7 +48,7 @@ class Channels(Section):
 class Supply(Section):
     """The DC supply of the chip's three rails."""
 
-    driver: Literal["keithley-2230g"]
+    driver: Literal["keithley-2230g", "keysight-e36312a"]
     resource: str
     serial: str | None = None
     channels: Channels
@@ -60,10 +60,26 @@ class Supply(Section):
 class Smu(Section):
     """The source-measure unit on the direct-access pads."""
 
-    driver: Literal["keithley-2450"]
+    driver: Literal["keithley-2450", "keithley-2636b"]
     resource: str
     serial: str | None = None
     power_line_cycles: Annotated[float, Field(ge=0.01, le=10)] = 1.0
+
+
+class PulseSourceSection(Section):
+    """The pulse source on the direct-access pads."""
+
+    driver: Literal["keysight-81160a", "keysight-33500b"]
+    resource: str
+    serial: str | None = None
+
+
+class TemperatureSection(Section):
+    """What brings the chip to a temperature."""
+
+    driver: Literal["temptronic-ats545"]
+    resource: str
+    serial: str | None = None
 
 
 class Firmware(Section):
@@ -155,12 +171,14 @@ class Limits(Section):
     sense_window_s: Span
     smu_voltage_v: Span
     smu_compliance_a: Span
+    pulse_level_v: Span | None = None
+    temperature_c: Span | None = None
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
-        for key, (low, high) in self:
-            if low > high:
-                raise ValueError(f"{key}: [{low:g}, {high:g}] has its bounds in the wrong order")
+        for key, span in self:
+            if span is not None and span[0] > span[1]:
+                raise ValueError(f"{key}: [{span[0]:g}, {span[1]:g}] has its bounds in the wrong order")
         return self
 
 
@@ -191,6 +209,8 @@ class BenchFile(Section):
     simulated: bool = False
     supply: Supply
     smu: Smu | None = None
+    pulse_source: PulseSourceSection | None = None
+    temperature: TemperatureSection | None = None
     board: Board
     chip: ChipSection
     operating_points: Points
@@ -220,6 +240,9 @@ class BenchFile(Section):
                     raise ValueError(
                         f"operating_points.{name}: {value:g} is outside limits.{key} = [{low:g}, {high:g}]"
                     )
+        for role, key in (("pulse_source", "pulse_level_v"), ("temperature", "temperature_c")):
+            if getattr(self, role) is not None and getattr(self.limits, key) is None:
+                raise ValueError(f"limits.{key} is missing: the bench has a [{role}], which must have limits")
         if self.operating_points.DIRECT.read_v == 0.0:
             raise ValueError("operating_points.DIRECT.read_v: a resistance needs a voltage other than 0")
         slowest = self.supply.settle_s + SLOWEST_READING_S

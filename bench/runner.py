@@ -203,6 +203,11 @@ def prepare_folder(folder: Path) -> Path:
     return folder
 
 
+def _temperature(bench: Bench) -> dict[str, float]:
+    """What the temperature source measures at the start, in degrees Celsius, where the bench has one."""
+    return {} if bench.temperature is None else {"temperature_c": bench.temperature.measure().air_c}
+
+
 def provenance(
     procedure: Procedure, parameters: Parameters, bench: Bench, cells: CellMask, seeds: dict[str, int] | None
 ) -> dict[str, Any]:
@@ -216,6 +221,7 @@ def provenance(
         "instruments": json.dumps({role: str(identity) for role, identity in bench.identities.items()}),
         "seeds": json.dumps({} if seeds is None else seeds),
         "cells": int(cells.sum()),
+        **_temperature(bench),
         "versions": json.dumps({"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}),
         "host": socket.gethostname(),
         "platform": platform.platform(),

@@ -14,6 +14,7 @@ from typing import Self
 
 from bench.boards import BenchBoard, open_board
 from bench.config import BenchFile, load_bench_file, parse_bench_file
+from bench.instruments import BenchSmu, BenchSupply, open_pulse_source, open_smu, open_supply, open_temperature
 from bench.interlocking import bench_interlocks, guarded
 from bench.lock import BenchLock
 from bench.reconnect import reconnect
@@ -22,13 +23,11 @@ from drivers.c2n.usb import resolve_port
 from drivers.chip import Chip
 from drivers.errors import LinkError, WrongInstrument
 from drivers.interlocks import Interlocks
-from drivers.keithley_2230g import Keithley2230G
-from drivers.keithley_2450 import Keithley2450
-from drivers.limits import ChannelLimits, Range, SmuLimits
+from drivers.pulse_source_role import PulseSource
 from drivers.rails import SupplyRails
-from drivers.roles import ControllerBoard, Identity
+from drivers.roles import ControllerBoard, Identity, Instrument
 from drivers.self_test import check_chip, refuse_faulty_lines
-from drivers.visa_link import open_visa
+from drivers.temperature_role import TemperatureSource
 from models.exceptions import BenchFailure, UserMistake
 
 SIMULATED = "simulated"
@@ -53,9 +52,11 @@ class Bench:
     text: str
     chip: Chip
     rails: SupplyRails
-    supply: Keithley2230G
+    supply: BenchSupply
     board: BenchBoard
-    smu: Keithley2450 | None
+    smu: BenchSmu | None
+    pulse_source: PulseSource | None
+    temperature: TemperatureSource | None
     identities: dict[str, Identity]
     interlocks: Interlocks
     lock: BenchLock
@@ -67,10 +68,15 @@ class Bench:
         Each step runs whatever became of the others, and none waits for long for the one before it. What no instrument
         confirmed is reported as UNKNOWN.
         """
-        steps: list[tuple[str, Callable[[], None]]] = [("board", self.board.safe_off)]
+        steps: list[tuple[str, Callable[[], None]]] = []
+        if self.pulse_source is not None:
+            steps.append(("pulse_source", self.pulse_source.safe_off))
+        steps.append(("board", self.board.safe_off))
         if self.smu is not None:
             steps.append(("smu", self.smu.safe_off))
         steps.append(("supply", self.rails.off))
+        if self.temperature is not None:
+            steps.append(("temperature", self.temperature.safe_off))
         return switch_off(steps)
 
     def reconnect(self, board_port: str | None = None) -> SafeReport:
@@ -84,7 +90,7 @@ class Bench:
         try:
             report = self.safe_off()
             self._closed = True
-            for instrument in (self.board, self.smu, self.supply):
+            for instrument in (self.pulse_source, self.board, self.smu, self.supply, self.temperature):
                 if instrument is not None:
                     instrument.close()
         finally:
@@ -110,33 +116,25 @@ class Connector:
     def __init__(self, config: BenchFile) -> None:
         self.config = config
 
-    def supply(self) -> Keithley2230G:
+    def supply(self) -> BenchSupply:
         """Open the supply behind the bench file's limits. Raises UserMistake when nobody answers there."""
-        section = self.config.supply
-        current = Range(0.0, section.current_limit_a, "A", f"supply.current_limit_a of bench {self.config.name!r}")
-        limits = {
-            getattr(section.channels, rail): ChannelLimits(self.config.limit(f"{rail}_v", "V"), current)
-            for rail in ("vdd", "vddc", "vddr")
-        }
-        with _naming("supply", section.resource):
-            # The core supply goes down last: CMOS must stay powered while the array rails fall.
-            off_order = (section.channels.vddc, section.channels.vddr, section.channels.vdd)
-            return Keithley2230G(open_visa(section.resource), limits, section.serial, off_order)
+        with _naming("supply", self.config.supply.resource):
+            return open_supply(self.config)
 
-    def smu(self) -> Keithley2450 | None:
+    def smu(self) -> BenchSmu | None:
         """Open the source-measure unit, or None where the bench has none."""
-        section = self.config.smu
-        if section is None:
-            return None
-        limits = SmuLimits(self.config.limit("smu_voltage_v", "V"), self.config.limit("smu_compliance_a", "A"))
-        with _naming("smu", section.resource):
-            return Keithley2450(open_visa(section.resource), limits, section.serial)
+        with _naming("smu", self.config.resources.get("smu", "")):
+            return open_smu(self.config)
 
-    def open_smu(self) -> Keithley2450:
-        """Open the source-measure unit of a bench that has one."""
-        smu = self.smu()
-        assert smu is not None
-        return smu
+    def pulse_source(self) -> PulseSource | None:
+        """Open the pulse source, or None where the bench has none."""
+        with _naming("pulse source", self.config.resources.get("pulse_source", "")):
+            return open_pulse_source(self.config)
+
+    def temperature(self) -> TemperatureSource | None:
+        """Open the temperature source, or None where the bench has none."""
+        with _naming("temperature", self.config.resources.get("temperature", "")):
+            return open_temperature(self.config)
 
     def board(self) -> BenchBoard:
         """Open the controller board."""
@@ -169,22 +167,23 @@ def connect(config: BenchFile, text: str = "") -> Bench:
     lock = claim_bench(config)
     lock.acquire()
     connector = Connector(config)
-    opened: dict[str, Safeable] = {}
+    opened: dict[str, Instrument] = {}
     identities: dict[str, Identity] = {}
     try:
         # The board first: its port has one owner, so that nothing is switched on a bench that somebody else uses.
         opened["board"] = board = connector.board()
         opened["supply"] = supply = connector.supply()
-        smu = connector.smu()
-        if smu is not None:
-            opened["smu"] = smu
-        for role, instrument in {"board": board, "supply": supply, "smu": smu}.items():
-            if instrument is not None:
-                identities[role] = instrument.identify()
+        smu, pulse_source, temperature = connector.smu(), connector.pulse_source(), connector.temperature()
+        others = {"smu": smu, "pulse_source": pulse_source, "temperature": temperature}
+        opened |= {role: instrument for role, instrument in others.items() if instrument is not None}
+        for role, instrument in opened.items():
+            identities[role] = instrument.identify()
         connector.check_chip(board)
+        if pulse_source is not None:
+            pulse_source.safe_off()
         rails = _prepare(config, supply, smu, board)
         refuse_faulty_lines(board, f"board {config.board.port}")
-        interlocks = bench_interlocks(config, rails)
+        interlocks = bench_interlocks(config, rails, temperature)
     except BaseException as error:
         for role, opened_one in opened.items():
             # What is not the instrument that the bench file names is somebody else's: it is left alone.
@@ -195,7 +194,7 @@ def connect(config: BenchFile, text: str = "") -> Bench:
         lock.release()
         raise
     chip = Chip(board, rails, config.points, guarded(config, smu))
-    return Bench(config, text, chip, rails, supply, board, smu, identities, interlocks, lock)
+    return Bench(config, text, chip, rails, supply, board, smu, pulse_source, temperature, identities, interlocks, lock)
 
 
 def claim_bench(config: BenchFile) -> BenchLock:
@@ -210,7 +209,7 @@ def _plugged(resource: str) -> str:
         return resource  # nothing of that kind is plugged in, which opening it will say
 
 
-def _prepare(config: BenchFile, supply: Keithley2230G, smu: Keithley2450 | None, board: BenchBoard) -> SupplyRails:
+def _prepare(config: BenchFile, supply: BenchSupply, smu: BenchSmu | None, board: BenchBoard) -> SupplyRails:
     board.safe_off()
     if smu is not None and config.smu is not None:
         smu.safe_off()
@@ -316,16 +315,20 @@ def make_safe(config: BenchFile) -> SafeReport:
     finds its rails gone and ends as failed.
     """
     connector = Connector(config)
-    openers: list[tuple[str, Callable[[], Safeable]]] = [("board", connector.board)]
-    if config.smu is not None:
-        openers.append(("smu", connector.open_smu))
-    openers.append(("supply", connector.supply))
+    openers: dict[str, Callable[[], Safeable | None]] = {
+        "pulse_source": connector.pulse_source,
+        "board": connector.board,
+        "smu": connector.smu,
+        "supply": connector.supply,
+        "temperature": connector.temperature,
+    }
 
-    def off(opener: Callable[[], Safeable]) -> None:
+    def off(opener: Callable[[], Safeable | None]) -> None:
         instrument = opener()
+        assert instrument is not None
         try:
             instrument.safe_off()
         finally:
             instrument.close()
 
-    return switch_off([(role, partial(off, opener)) for role, opener in openers])
+    return switch_off([(role, partial(off, opener)) for role, opener in openers.items() if role in config.resources])

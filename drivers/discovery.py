@@ -296,7 +296,7 @@ class _Asker:
         elif port.vendor is None or port.product is None:
             return _left_alone(device, "serial port", "it is not on USB, so that it has no id")
         else:
-            kind = f"USB {port.vendor:04x}:{port.product:04x}"
+            kind = f"USB {port.vendor:04x}:{port.product:04x} {port.description}".rstrip()
             return _left_alone(device, kind, "no board of ours has this USB id")
         return self._ask(device, kind, lambda: self._probes.port(device, driver, baudrate, self._timeout_s))
 

@@ -53,12 +53,15 @@ def simulate(
     tcp: Annotated[bool, typer.Option("--tcp", help="Serve the board on a TCP port instead of a terminal.")] = False,
     chip: Annotated[str, typer.Option(help="kilobit, ternary, or array64.")] = "kilobit",
     arrays: Annotated[int, typer.Option(min=1, help="Arrays stacked row upon row into a larger macro.")] = 1,
+    supply: Annotated[str, typer.Option(help="keithley-2230g or keysight-e36312a.")] = "keithley-2230g",
+    smu: Annotated[str, typer.Option(help="keithley-2450 or keithley-2636b.")] = "keithley-2450",
+    board: Annotated[str, typer.Option(help="framed, or c2n for the ternary and 64-column chips.")] = "framed",
     as_json: JsonOption = False,
 ) -> None:
     """Serve a simulated bench until Ctrl-C, and write a bench file that points at it."""
-    from bench.cli.wires import simulate_command
+    from bench.cli.wires import Simulated, simulate_command
 
-    simulate_command(seed, write, device, baud, tcp, chip, arrays, as_json)
+    simulate_command(Simulated(seed, device, baud, tcp, chip, arrays, supply, smu, board), write, as_json)
 
 
 @app.command()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,27 +18,50 @@ from bench.stopping import stop_on_signals
 from models.exceptions import BenchFailure, UserMistake
 
 
-def simulate_command(
-    seed: int,
-    write: Path,
-    device: Path | None,
-    baud: int | None,
-    tcp: bool,
-    chip: str,
-    arrays: int,
-    as_json: bool,
-) -> None:
+@dataclass(frozen=True)
+class Simulated:
+    """What a simulated bench consists of, as asked for on the command line."""
+
+    seed: int
+    device: Path | None
+    baud: int | None
+    tcp: bool
+    chip: str
+    arrays: int
+    supply: str
+    smu: str
+    board: str
+
+
+def simulate_command(wanted: Simulated, write: Path, as_json: bool) -> None:
     """Serve a simulated bench until Ctrl-C."""
     from data.device_files import load_device
     from drivers.simulated.bench import SimulatedBench
 
-    population = None if device is None else load_device(device)
-    transport = "tcp" if tcp or sys.platform == "win32" else "pty"
-    with stop_on_signals() as stop, SimulatedBench(seed, population, transport, baud, chip, arrays) as bench:
+    population = None if wanted.device is None else load_device(wanted.device)
+    transport = "tcp" if wanted.tcp or sys.platform == "win32" else "pty"
+    simulated = SimulatedBench(
+        wanted.seed,
+        population,
+        transport,
+        wanted.baud,
+        wanted.chip,
+        wanted.arrays,
+        wanted.supply,
+        wanted.smu,
+        wanted.board,
+    )
+    with stop_on_signals() as stop, simulated as bench:
         bench.write_bench_file(write)
         reporter = Reporter(as_json)
-        resources = {"supply": bench.supply.resource, "smu": bench.smu.resource, "board": bench.board.port}
-        values = {"bench_file": str(write), "seed": seed, **resources}
+        resources = {
+            "supply": bench.supply.resource,
+            "smu": bench.smu.resource,
+            "pulse_source": bench.pulse_source.resource,
+            "temperature": bench.temperature.resource,
+            "board": bench.board.port,
+        }
+        values = {"bench_file": str(write), "seed": wanted.seed, **resources}
         reporter.result(values, [("bench file", str(write)), *resources.items()], "simulated bench; Ctrl-C ends it")
         sys.stdout.flush()
         stop.wait()

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
 from importlib.resources import files
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 import numpy as np
 
@@ -16,10 +16,15 @@ from data.atomic import write_atomically
 from data.device_files import DeviceFile, load_device
 from drivers.framed.messages import Sense
 from drivers.simulated.board import BoardServer
+from drivers.simulated.c2n_boards import TIMING, ColumnBoardServer, TernaryBoardServer
 from drivers.simulated.chip import SimulatedChip
 from drivers.simulated.firmware import BoardProperties
 from drivers.simulated.keithley_2230g import Keithley2230GServer
 from drivers.simulated.keithley_2450 import Keithley2450Server
+from drivers.simulated.keithley_2636b import Keithley2636BServer
+from drivers.simulated.keysight_81160a import Keysight81160AServer
+from drivers.simulated.keysight_e36312a import KeysightE36312AServer
+from drivers.simulated.temptronic_ats545 import TemptronicAts545Server
 from drivers.simulated.world import World
 from models.cells import Geometry
 from models.exceptions import UserMistake
@@ -52,6 +57,27 @@ CHIPS: Mapping[str, ChipKind] = {
 
 DEFAULT_CHIP = "kilobit"
 
+SUPPLIES = {"keithley-2230g": Keithley2230GServer, "keysight-e36312a": KeysightE36312AServer}
+SMUS = {"keithley-2450": Keithley2450Server, "keithley-2636b": Keithley2636BServer}
+BOARDS = ("framed", "c2n")
+"""The controller board's dialect: ours, or that of the public C2N board which the chip belongs to."""
+
+FURTHER_INSTRUMENTS = """
+[pulse_source]                # Keysight 81160A on the direct-access pads
+driver = "keysight-81160a"
+resource = "@pulse_source@"
+
+[temperature]                 # Temptronic ATS-545
+driver = "temptronic-ats545"
+resource = "@temperature@"
+"""
+C2N_FIRMWARE = """
+[board.firmware]              # what the simulated board makes
+pulse_width_s = {pulse_width_s!r}
+precharge_s = {precharge_s!r}
+window_s = {window_s!r}
+"""
+
 
 def _packaged(folder: str, name: str) -> Path:
     return Path(str(files("data"))) / folder / f"{name}.toml"
@@ -60,6 +86,16 @@ def _packaged(folder: str, name: str) -> Path:
 def packaged_device(name: str) -> DeviceFile:
     """The device file of that name which comes with the package."""
     return load_device(_packaged("devices", name))
+
+
+class Startable(Protocol):
+    """A server."""
+
+    def start(self) -> None:
+        """Begin to serve."""
+
+    def stop(self) -> None:
+        """End it."""
 
 
 class SimulatedBench:
@@ -72,9 +108,11 @@ class SimulatedBench:
         baud: serial speed that the board's link honours, in bit/s; None for as fast as it goes.
         chip: kind of chip, a key of :data:`CHIPS`.
         arrays: how many arrays of that chip are stacked, row upon row, into one macro.
+        supply, smu: driver names of the instruments on the bench, keys of :data:`SUPPLIES` and :data:`SMUS`.
+        board: dialect of the controller board, one of :data:`BOARDS`.
 
     Raises:
-        UserMistake: there is no such kind of chip, or not so many arrays can be stacked.
+        UserMistake: there is no such kind of chip, instrument or board, or not so many arrays can be stacked.
     """
 
     def __init__(
@@ -85,9 +123,19 @@ class SimulatedBench:
         baud: int | None = None,
         chip: str = DEFAULT_CHIP,
         arrays: int = 1,
+        supply: str = "keithley-2230g",
+        smu: str = "keithley-2450",
+        board: str = "framed",
     ) -> None:
-        if chip not in CHIPS:
-            raise UserMistake(f"there is no simulated chip {chip!r}; there are {', '.join(CHIPS)}")
+        choices: tuple[tuple[str, str, Iterable[str]], ...] = (
+            ("chip", chip, CHIPS),
+            ("supply", supply, SUPPLIES),
+            ("source-measure unit", smu, SMUS),
+            ("board", board, BOARDS),
+        )
+        for what, chosen, known in choices:
+            if chosen not in known:
+                raise UserMistake(f"there is no simulated {what} {chosen!r}; there are {', '.join(known)}")
         self.kind = kind = CHIPS[chip]
         most = MOST_ROWS // kind.geometry.rows
         if not 1 <= arrays <= most:
@@ -103,17 +151,34 @@ class SimulatedBench:
         self._baud = baud
         self.chip = SimulatedChip(population.model, geometry, seed, chip_id, arrays)
         self.world = World(self.chip)
-        self.supply = Keithley2230GServer(self.world, supply_noise)
-        self.smu = Keithley2450Server(self.world, smu_noise)
+        self._drivers = {"supply": supply, "smu": smu}
+        self.supply = SUPPLIES[supply](self.world, supply_noise)
+        self.smu = SMUS[smu](self.world, smu_noise)
+        self.pulse_source = Keysight81160AServer(self.world)
+        self.temperature = TemptronicAts545Server(self.world.lock, self._set_temperature)
         # one message must hold a mask of all devices, and one sense of all cells
         payload = max(BoardProperties.max_payload, 2 * Sense.reply_bytes(geometry, 1))
-        self.board = BoardServer(self.world, transport, baud, seed, BoardProperties(max_payload=payload))
+        self.board: BoardServer | TernaryBoardServer | ColumnBoardServer
+        if board == "framed":
+            self.board = BoardServer(self.world, transport, baud, seed, BoardProperties(max_payload=payload))
+        elif chip == "ternary":
+            self.board = TernaryBoardServer(self.world, transport, baud, generator=None)
+        else:
+            self.board = ColumnBoardServer(self.world, transport, baud)
+
+    @property
+    def servers(self) -> tuple[Startable, ...]:
+        """All servers, in the order in which they start."""
+        return (self.supply, self.smu, self.pulse_source, self.temperature, self.board)
+
+    def _set_temperature(self, celsius: float) -> None:
+        self.world.temperature_c = celsius
 
     def start(self) -> None:
         """Start all servers."""
         started = []
         try:
-            for server in (self.supply, self.smu, self.board):
+            for server in self.servers:
                 server.start()
                 started.append(server)
         except BaseException:
@@ -123,7 +188,7 @@ class SimulatedBench:
 
     def stop(self) -> None:
         """Stop all servers."""
-        for server in (self.board, self.smu, self.supply):
+        for server in reversed(self.servers):
             server.stop()
 
     def bench_file(self) -> str:
@@ -135,13 +200,29 @@ class SimulatedBench:
             "smu": self.smu.resource,
             "board": self.board.port,
             "chip": self.chip.chip_id,
+            "pulse_source": self.pulse_source.resource,
+            "temperature": self.temperature.resource,
         }
+        text = text.replace("\n[chip]\n", FURTHER_INSTRUMENTS + "\n[chip]\n", 1)
+        text = text.replace('"keithley-2230g"', f'"{self._drivers["supply"]}"')
+        text = text.replace('"keithley-2450"', f'"{self._drivers["smu"]}"')
+        text = self._with_board(text)
         for key, value in values.items():
             text = text.replace(f"@{key}@", value)
         if self._baud is not None:
             # The host derives its deadlines from the speed of the line.
             text = re.sub(r"(?m)^baudrate = .*$", f"baudrate = {self._baud}", text)
         return text
+
+    def _with_board(self, text: str) -> str:
+        """The text with what a C2N board needs: no watchdog, and pulses as long as its firmware makes them."""
+        if isinstance(self.board, BoardServer):
+            return text
+        ternary = isinstance(self.board, TernaryBoardServer)
+        text = text.replace('"framed"', '"c2n-ternary"' if ternary else '"c2n-column"')
+        text = re.sub(r"(?m)^watchdog_s = .*$", "watchdog_s = 0.0              # this board has none", text)
+        text = re.sub(r"(?m)^width_s = .*$", f"width_s = {TIMING.pulse_width_s!r}", text)
+        return text + C2N_FIRMWARE.format(**asdict(TIMING)) if ternary else text
 
     def write_bench_file(self, path: Path) -> None:
         """Write :meth:`bench_file` where a client will look for it.

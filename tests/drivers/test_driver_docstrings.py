@@ -12,8 +12,8 @@ from drivers.scpi_settings import Setting
 from drivers.visa_link import VisaLink
 
 VERBS = {
-    *("Ask", "Bring", "Check", "Close", "Connect", "Control", "Count", "Decode", "Disconnect", "Apply", "Identify", "Keep"),
-    *("Measure", "Put", "Read", "Return", "Say", "Send", "Set", "Switch", "Tell"),
+    *("Ask", "Bring", "Check", "Close", "Control", "Count", "Decode", "Disconnect", "Apply", "Identify", "Keep"),
+    *("Connect", "Measure", "Put", "Read", "Return", "Say", "Send", "Set", "Switch", "Tell"),
 }
 UNIT_OF_WORD = {"volts": "in V", "voltage": "in V", "amps": "in A", "current": "in A", "compliance_a": "in A"}
 
