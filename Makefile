@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 SEED ?= 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test test-all lint gui bench clean qt-libraries
+.PHONY: demo test test-all lint gui bench faults clean qt-libraries
 
 demo: $(VENV)/.installed
 	$(BIN)/rram-bench demo --seed $(SEED)
@@ -29,6 +29,10 @@ gui: $(VENV)/.installed qt-libraries
 
 bench: $(VENV)/.test-installed
 	$(BIN)/python -m benchmarks
+
+# Faults on the wires of the simulated bench, about fifteen minutes; writes docs/reliability.md.
+faults: $(VENV)/.test-installed
+	$(BIN)/python -m tests.faults
 
 # PyQt5 carries Qt but not the system libraries that Qt itself loads; a bare Debian lacks them.
 qt-libraries: $(VENV)/.installed

@@ -12,6 +12,7 @@ from benchmarks.rows import Row
 
 BENCHMARKS: dict[str, Callable[[], list[Row]]] = {
     "senses": wire.senses,
+    "exchanges": wire.exchanges,
     "link": wire.link,
     "weak-reset": physics.weak_reset,
     "chip": physics.chip,

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 import numpy as np
 
-from bench.session import Bench, open_bench
+from bench.session import Bench, connect, open_bench, simulated_bench
 from benchmarks.rows import Row, row, seconds_of
 from data.device_files import default_device
 from drivers.simulated.chip import SimulatedChip
 from drivers.simulated.world import Rails
-from models.cells import Geometry
+from models.cells import Device, Geometry, Polarity
 
 REPETITIONS = 5
 ARRAY = Geometry(32, 32)
 SENSES = 200
+EXCHANGES = 100
 VECTORS = 450
 BITS_PER_BYTE = 10
 """On a serial line: a start bit, eight data bits, a stop bit."""
@@ -63,6 +65,39 @@ def _programmed_chip(bench: Bench, weights: np.ndarray) -> SimulatedChip:
     chip.pulse(Polarity.SET, low, points.set.width_s, 1, Rails(*points.set.rails))
     chip.pulse(Polarity.RESET, ~low, points.reset.width_s, 1, Rails(*points.reset.rails))
     return chip
+
+
+def exchanges() -> list[Row]:
+    """Exchanges per second for one cell and for the whole array, and how long a full bench takes to connect."""
+    rates: dict[str, list[float]] = {}
+    connecting: list[float] = []
+    with simulated_bench() as (config, text):
+        for _ in range(REPETITIONS):
+            started = time.perf_counter()
+            with connect(config, text) as bench:
+                connecting.append(time.perf_counter() - started)
+                sense = bench.chip.points.sense
+                bench.rails.apply(sense.rails)
+                one, everything = bench.chip.no_devices(), ~bench.chip.no_devices()
+                one[0, 0, Device.BL] = True
+                width_s = bench.chip.points.weak_reset.width_s
+                # At the rails of SENSE a pulse moves nothing: only the exchange is measured.
+                actions: dict[str, Callable[[], object]] = {
+                    "board: pulse on one device": lambda b=bench, d=one, w=width_s: b.board.pulse(Polarity.RESET, d, w),
+                    "board: pulse on all devices": lambda b=bench, d=everything, w=width_s: b.board.pulse(
+                        Polarity.RESET, d, w
+                    ),
+                    "board: sense of the whole array": lambda b=bench, p=sense: b.board.sense(
+                        p.precharge_s, p.window_s
+                    ),
+                    "supply: measurement of all channels": lambda b=bench: b.supply.measure(),
+                    "chip: resistance of one device": lambda b=bench: b.chip.resistance(0, 0, Device.BL),
+                }
+                for name, action in actions.items():
+                    seconds = seconds_of(lambda act=action: [act() for _ in range(EXCHANGES)])
+                    rates.setdefault(name, []).append(EXCHANGES / seconds)
+    table = [row(name, "per second", values) for name, values in rates.items()]
+    return [*table, row("connecting a full bench: five instruments", "s", connecting)]
 
 
 def link() -> list[Row]:

@@ -23,6 +23,8 @@ from models.exceptions import BenchFailure
 
 NAME = "Temptronic ATS-545"
 RESOLUTION_C = 0.1
+LIMIT_STEP_C = 1.0
+"""The instrument keeps its own limits in whole degrees."""
 CELSIUS = Range(-80.0, 225.0, "degrees Celsius", NAME)
 WINDOW = Range(0.1, 9.9, "degrees Celsius", NAME)
 SOAK = Range(0.0, 9999.0, "s", NAME)
@@ -142,10 +144,10 @@ class TemptronicAts545(ScpiInstrument):
     )
     soak = scpi_float("SOAK", "Control the soak time, in s.", resolution=1.0, ranges=_only(SOAK))
     lowest_air = scpi_float(
-        "LLIM", "Control the coldest air, in degrees Celsius.", resolution=RESOLUTION_C, ranges=_only(LOWEST_AIR)
+        "LLIM", "Control the coldest air, in degrees Celsius.", resolution=LIMIT_STEP_C, ranges=_only(LOWEST_AIR)
     )
     highest_air = scpi_float(
-        "ULIM", "Control the hottest air, in degrees Celsius.", resolution=RESOLUTION_C, ranges=_only(HIGHEST_AIR)
+        "ULIM", "Control the hottest air, in degrees Celsius.", resolution=LIMIT_STEP_C, ranges=_only(HIGHEST_AIR)
     )
     sensor_kind = scpi_int("DSNS", "Control which sensor is at the chip.", ranges=_only(Range(0, 2, "", NAME)))
     sensor_mode = scpi_int("DUTM", "Control whether the sensor is regulated to.", ranges=_only(Range(0, 1, "", NAME)))
