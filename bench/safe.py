@@ -43,7 +43,8 @@ class SafeStep:
     reason: str = ""
 
     def __str__(self) -> str:
-        return f"{self.role}: 0 V and off" if self.confirmed else f"{self.role}: UNKNOWN ({self.reason})"
+        off = "off" if self.role == "temperature" else "0 V and off"
+        return f"{self.role}: {off}" if self.confirmed else f"{self.role}: UNKNOWN ({self.reason})"
 
 
 @dataclass(frozen=True)

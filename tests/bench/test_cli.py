@@ -75,7 +75,7 @@ def test_check_gives_a_verdict_for_each_instrument(tmp_path: Path) -> None:
     done = rram_bench("check", "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     rows = json.loads(done.stdout)["instruments"]
-    assert [row["role"] for row in rows] == ["supply", "smu", "board"]
+    assert [row["role"] for row in rows] == ["supply", "smu", "pulse_source", "temperature", "board"]
     assert all(row["ok"] for row in rows)
 
 

@@ -269,7 +269,7 @@ def test_outputs_off_by_its_key_works_in_the_middle_of_a_run(
     qtbot.keyClick(connected, Qt.Key.Key_F12)
     wait(qtbot, lambda: "supply: 0 V and off" in last_line(connected))
     assert is_off(world)
-    assert connected.bench_panel._safety.text().count("0 V and off") == 3
+    assert connected.bench_panel._safety.text().count("0 V and off") == 4
     wait(qtbot, lambda: "all outputs off" in connected.bench_panel._rails_state.text())
     assert "stopped: Outputs off" in connected.log_panel.lines()[1]
     press(qtbot, connected, "read")

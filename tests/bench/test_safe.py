@@ -39,11 +39,13 @@ def test_safe_switches_off_what_it_reaches_and_names_the_rest(world: SimulatedBe
     bench.chip.read()
     world.board.stop()
     report = make_safe(parse_bench_file(text, "b"))
-    assert [(step.role, step.confirmed) for step in report.steps] == [
-        ("board", False),
-        ("smu", True),
-        ("supply", True),
-    ]
+    assert {step.role: step.confirmed for step in report.steps} == {
+        "pulse_source": True,
+        "board": False,
+        "smu": True,
+        "supply": True,
+        "temperature": True,
+    }
     assert world.world.rails == (0.0, 0.0, 0.0)
     bench.close()
 

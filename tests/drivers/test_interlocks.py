@@ -268,9 +268,9 @@ def test_a_reading_in_compliance_trips_only_where_the_bench_file_asks_for_it(wor
 
 
 def test_a_band_without_a_sensor_is_a_mistake_in_the_bench_file(world: SimulatedBench) -> None:
-    with pytest.raises(UserMistake, match=r"interlocks\.temperature_c.*no temperature source"):
-        with_interlocks(world, "temperature_c = [20.0, 30.0]")
     config = parse_bench_file(f"{world.bench_file()}\n[interlocks]\ntemperature_c = [20.0, 30.0]\n", "b")
+    with pytest.raises(UserMistake, match=r"interlocks\.temperature_c.*no temperature source"):
+        connect(config.model_copy(update={"temperature": None}))
     with with_interlocks(world, "") as bench:
         assert len(bench_interlocks(config, bench.rails, Chuck())) == 1  # type: ignore[arg-type]
 

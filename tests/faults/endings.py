@@ -25,7 +25,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bench.config import BenchFile, parse_bench_file
+from bench.config import BenchFile
 from bench.session import connect, simulated_bench
 from bench.stopping import INTERRUPTED_STATUS
 from data.runs import RunStatus, find_interrupted, open_run, recover

@@ -1,4 +1,4 @@
-"""An instrument of the simulated bench on its wire, with everything that a client sends it kept and open to spoiling."""
+"""An instrument of the simulated bench on its wire: what a client sends it is kept, and may be spoilt on the way."""
 
 from __future__ import annotations
 

@@ -55,8 +55,8 @@ SCPI has no checksum, no sequence number and no fixed form for a number: `1.250`
 legal answer. Therefore:
 
 - a digit that is flipped, lost or doubled inside a *measured* number makes another legal number, and a damaged
-  *question* may be another legal question. They are counted as undetectable above. The buses of the laboratory (USB, GPIB,
-  TCP) have checksums or handshakes of their own; on a bare RS-232 line, measure twice;
+  *question* may be another legal question. They are counted as undetectable above. The buses of the laboratory (USB,
+  GPIB, TCP) have checksums or handshakes of their own; on a bare RS-232 line, measure twice;
 - a *setting* is different: it is read back after every change and compared within the instrument's resolution, and the
   error queue must be empty, so that a single fault, on the way there or back, cannot leave it wrong unseen;
 - a trigger that vanishes as a whole, or comes twice, looks like any other. A train of pulses is never repeated by the

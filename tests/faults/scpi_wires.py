@@ -1,9 +1,9 @@
 """Faults on the wires of the SCPI and TSP instruments: no wrong number as a plain one, no setting taken on trust.
 
-SCPI has no checksum. What arrives as a number of due form is a number: no client can tell that a digit was flipped, lost
-or doubled on the way, unless it asks twice. Our drivers do ask after every change, so that a setting is never wrong
-unseen; a measurement may be. Where a fault made another legal answer of an answer, it is counted as undetectable and
-not as survived.
+SCPI has no checksum. What arrives as a number of due form is a number: no client can tell that a digit was flipped,
+lost or doubled on the way, unless it asks twice. Our drivers do ask after every change, so that a setting is never
+wrong unseen; a measurement may be. Where a fault made another legal answer of an answer, it is counted as undetectable
+and not as survived.
 """
 
 from __future__ import annotations
@@ -118,20 +118,27 @@ def legal(clean: bytes, spoilt: bytes) -> bool:
     return parts[1::2] == damaged[1::2] and all(NUMBER.fullmatch(field.strip()) for field in damaged[::2])
 
 
-def _outcome(action: Callable[[], str | None]) -> tuple[str | None, bool]:
-    """What a call did wrong, and whether it raised an error of ours, which is never wrong."""
+def _outcome(action: Callable[[], str | None]) -> str | None:
+    """What a call did wrong; an error of ours is never wrong."""
     try:
-        return action(), False
+        return action()
     except BenchFailure:
-        return None, True
+        return None
     except Exception as error:  # anything but an error of ours is a loss
-        return f"{type(error).__name__} instead of a clear error: {error}", True
+        return f"{type(error).__name__} instead of a clear error: {error}"
 
 
-def _read(victim: Victim, wire: BadWire, reading: Reading) -> str | None:
+def _read(wire: BadWire, reading: Reading) -> str | None:
     told = reading.ask()
     truth = reading.truth(numbers(wire.clean.decode("ascii")))
     return None if told == truth else f"reads {told} where the instrument said {truth}"
+
+
+def _ask_next(victim: Victim, reading: Reading) -> str | None:
+    assert reading.place is not None
+    told = reading.ask()
+    truth = victim.state()[reading.place]
+    return None if told == [truth] else f"reads {told} where {truth} is set"
 
 
 def _set(victim: Victim, wire: BadWire, change: Setting, before: list[float]) -> str | None:
@@ -151,7 +158,7 @@ def strike(victim: Victim, wire: BadWire, kind: str, rng: np.random.Generator, r
     if kind == "disconnect before":
         wire.hit = (b"", b"")
         victim.wire.server.wire.disconnect_all()
-    wrong, _ = _outcome(lambda: _set(victim, wire, change, before) if setting else _read(victim, wire, reading))
+    wrong = _outcome(lambda: _set(victim, wire, change, before) if setting else _read(wire, reading))
     wire.disarm()
     if wire.hit is None:
         _mend(victim)
@@ -163,8 +170,9 @@ def strike(victim: Victim, wire: BadWire, kind: str, rng: np.random.Generator, r
         row.pass_unseen(note)
     elif wrong is not None:
         row.lose(note)
-    # Whatever is still on its way must not answer the next question.
-    wrong, _ = _outcome(lambda: _read(victim, wire, reading))
+    # Whatever is still on its way must not answer the next question, which is another one.
+    others = [each for each in victim.readings if each.place is not None and each is not reading]
+    wrong = _outcome(lambda: _ask_next(victim, others[int(rng.integers(len(others)))]))
     if wrong is not None:
         row.lose(f"{victim.driver.name}, the question after it: {wrong} ({clean!r} became {spoilt!r})")
     _mend(victim)

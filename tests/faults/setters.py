@@ -47,7 +47,7 @@ def _refusal(setter: Setter, value: Any) -> str | None:
 
 
 def zero(stand: Stand, row: Row) -> None:
-    """Set every voltage to zero, written in every way: exactly 0 must be sent, read back, and stand at the terminals."""
+    """Set every voltage to zero, written in every way: exactly 0 is sent, reads back, and stands at the terminals."""
     driver = type(stand.driver).__name__
     for setter in stand.setters:
         allowed = setter.values
@@ -94,7 +94,8 @@ def read_back(stand: Stand, campaign: Campaign, row: Row) -> None:
 
 def run(campaign: Campaign) -> None:
     """The three rows."""
-    refused, zeros = campaign.row("values that must be refused, to every setter", 1), campaign.row("0 V to every voltage", 1)
+    refused = campaign.row("values that must be refused, to every setter", 1)
+    zeros = campaign.row("0 V to every voltage", 1)
     taken = campaign.row("random values to every setter, read back", 1)
     seconds = {id(row): 0.0 for row in (refused, zeros, taken)}
 

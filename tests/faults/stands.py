@@ -9,7 +9,17 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 
 import drivers
-from tests.faults import stands_boards, stands_c2n, stands_others, stands_pulses, stands_smus, stands_supplies
+from drivers.chip import Chip
+from drivers.rails import SupplyRails
+from tests.faults import (
+    stands_boards,
+    stands_c2n,
+    stands_chip,
+    stands_others,
+    stands_pulses,
+    stands_smus,
+    stands_supplies,
+)
 from tests.faults.setter_tables import Stand
 
 StandMaker = Callable[[float], AbstractContextManager[Stand]]
@@ -21,6 +31,7 @@ STANDS: Mapping[str, StandMaker] = {
     **stands_pulses.STANDS,
     **stands_boards.STANDS,
     **stands_c2n.STANDS,
+    **stands_chip.STANDS,
     **stands_others.STANDS,
 }
 """By the name of the driver's class."""
@@ -28,11 +39,15 @@ STANDS: Mapping[str, StandMaker] = {
 INSTRUMENT = ("identify", "safe_off", "close")
 """What every driver of an instrument has."""
 
+ABOVE = (Chip, SupplyRails)
+"""What the application uses instead of drivers: the same holds for them."""
+
 
 def all_drivers() -> list[type]:
-    """The classes in ``drivers`` that drive an instrument or a board; what others are built on is left out."""
+    """The classes in ``drivers`` that can set something; what others are built on is left out."""
     found = {kind for module in _modules() for kind in vars(module).values() if _drives(kind, module.__name__)}
-    return sorted((kind for kind in found if not found & set(kind.__subclasses__())), key=lambda kind: kind.__name__)
+    leaves = [kind for kind in found if not found & set(kind.__subclasses__())]
+    return sorted((*leaves, *ABOVE), key=lambda kind: kind.__name__)
 
 
 def _modules() -> Iterator[object]:

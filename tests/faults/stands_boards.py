@@ -97,13 +97,26 @@ def framed_board(envelope: float) -> Iterator[Stand]:
         server.to_board = far_end.listen
         setters = [*_pulse_setters(board, chip, envelope), *_read_setters(board, chip, envelope)]
         setters += [
-            *(Setter("connect_device", partial(_connect, board, name), allowed, partial(_connected, chip, index), name,
-                     taken_too=(0.0,) if name == "device" else ())  # as for the polarity
-              for index, (name, allowed) in enumerate(_DEVICE.items())),
-            Setter("set_watchdog", board.set_watchdog, Numbers(0.0, 4_294_967.0, lambda seconds: 5e-4),
-                   far_end.watchdog_s, drawn=Numbers(1e-3, 4e6, lambda seconds: 5e-4, decades=True)),
+            *(
+                Setter(
+                    "connect_device",
+                    partial(_connect, board, name),
+                    allowed,
+                    partial(_connected, chip, index),
+                    name,
+                    taken_too=(0.0,) if name == "device" else (),
+                )  # as for the polarity
+                for index, (name, allowed) in enumerate(_DEVICE.items())
+            ),
+            Setter(
+                "set_watchdog",
+                board.set_watchdog,
+                Numbers(0.0, 4_294_967.0, lambda seconds: 5e-4),
+                far_end.watchdog_s,
+                drawn=Numbers(1e-3, 4e6, lambda seconds: 5e-4, decades=True),
+            ),
             Setter("set_watchdog", board.set_watchdog, Only((1e-9, 1e-4, 4.9e-4)), label="below its step"),
-        ]  # fmt: skip
+        ]
         yield Stand(board, (), setters, far_end, frozenset({"reopen", "echo"}))
 
 
@@ -122,14 +135,25 @@ def _pulse_setters(board: FramedBoard, chip: FakeChip, envelope: float) -> list[
     width = Numbers(low_s, high_s, lambda seconds: NANOSECOND / 2, decades=True)
     count = Numbers(1, min(1.0, envelope) * 0xFFFF_FFFF, whole=True)
     return [
-        Setter("pulse", lambda value: pulse(polarity=value), Choices(Polarity, (2, 1.5)),
-               lambda: Polarity(int(np.flatnonzero(chip.pulses[0, 0, 0])[0])), "polarity",
-               taken_too=(0.0,)),  # the number of a polarity is taken for it
+        Setter(
+            "pulse",
+            lambda value: pulse(polarity=value),
+            Choices(Polarity, (2, 1.5)),
+            lambda: Polarity(int(np.flatnonzero(chip.pulses[0, 0, 0])[0])),
+            "polarity",
+            taken_too=(0.0,),
+        ),  # the number of a polarity is taken for it
         Setter("pulse", lambda value: pulse(devices=value), no_masks(GEOMETRY), label="devices"),
         Setter("pulse", lambda value: pulse(width_s=value), width, lambda: chip.calls[-1][3], "width"),
-        Setter("pulse", lambda value: pulse(count=value), count, lambda: int(chip.pulses.sum()), "count",
-               Numbers(1, 1e5, whole=True, decades=True)),
-    ]  # fmt: skip
+        Setter(
+            "pulse",
+            lambda value: pulse(count=value),
+            count,
+            lambda: int(chip.pulses.sum()),
+            "count",
+            Numbers(1, 1e5, whole=True, decades=True),
+        ),
+    ]
 
 
 def _read_setters(board: FramedBoard, chip: FakeChip, envelope: float) -> list[Setter]:
@@ -150,17 +174,33 @@ def _read_setters(board: FramedBoard, chip: FakeChip, envelope: float) -> list[S
     return [
         Setter("sense", lambda value: board.sense(value, WINDOW_S), time, call(2), "precharge", short),
         Setter("sense", lambda value: board.sense(WINDOW_S, value), time, call(3), "window", short),
-        Setter("sense", lambda value: board.sense(WINDOW_S, WINDOW_S, value), Numbers(1, 1_000_000, whole=True),
-               lambda: sum(each[4] for each in _taken(chip)), "repeats", Numbers(1, 3000, whole=True, decades=True),
-               chip.calls.clear),
+        Setter(
+            "sense",
+            lambda value: board.sense(WINDOW_S, WINDOW_S, value),
+            Numbers(1, 1_000_000, whole=True),
+            lambda: sum(each[4] for each in _taken(chip)),
+            "repeats",
+            Numbers(1, 3000, whole=True, decades=True),
+            chip.calls.clear,
+        ),
         Setter("xnor", lambda value: xnor(precharge_s=value), time, call(2), "precharge", short),
         Setter("xnor", lambda value: xnor(window_s=value), time, call(3), "window", short),
-        Setter("xnor", lambda value: xnor(rows=value), Numbers(1, GEOMETRY.rows, whole=True),
-               lambda: chip.calls[-1][4].rows, "rows"),
-        Setter("xnor", lambda value: xnor(cols=value), Numbers(1, GEOMETRY.cols, whole=True),
-               lambda: chip.calls[-1][4].cols, "columns"),
+        Setter(
+            "xnor",
+            lambda value: xnor(rows=value),
+            Numbers(1, GEOMETRY.rows, whole=True),
+            lambda: chip.calls[-1][4].rows,
+            "rows",
+        ),
+        Setter(
+            "xnor",
+            lambda value: xnor(cols=value),
+            Numbers(1, GEOMETRY.cols, whole=True),
+            lambda: chip.calls[-1][4].cols,
+            "columns",
+        ),
         Setter("xnor", lambda value: board.xnor(value, WINDOW_S, WINDOW_S, GEOMETRY), NO_INPUTS, label="inputs"),
-    ]  # fmt: skip
+    ]
 
 
 def _taken(chip: FakeChip) -> list[tuple[Any, ...]]:

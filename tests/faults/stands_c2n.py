@@ -79,8 +79,9 @@ def ternary_board(envelope: float) -> Iterator[Stand]:
         one = np.zeros((*TERNARY_GEOMETRY, 2), dtype=bool)
         one[0, 0, 0] = True
 
-        def pulse(polarity: Any = Polarity.SET, devices: Any = one, width_s: Any = TIMING.pulse_width_s,
-                  count: Any = 1) -> None:  # fmt: skip
+        def pulse(
+            polarity: Any = Polarity.SET, devices: Any = one, width_s: Any = TIMING.pulse_width_s, count: Any = 1
+        ) -> None:
             chip.pulses[:] = 0
             board.pulse(polarity, devices, width_s, count)
 
@@ -89,20 +90,37 @@ def ternary_board(envelope: float) -> Iterator[Stand]:
             board.sense(precharge_s, window_s, repeats)
 
         setters = [
-            Setter("pulse", lambda value: pulse(polarity=value), Choices(Polarity, (2, 1.5)),
-                   lambda: Polarity(int(np.flatnonzero(chip.pulses[0, 0, 0])[0])), "polarity"),
+            Setter(
+                "pulse",
+                lambda value: pulse(polarity=value),
+                Choices(Polarity, (2, 1.5)),
+                lambda: Polarity(int(np.flatnonzero(chip.pulses[0, 0, 0])[0])),
+                "polarity",
+            ),
             Setter("pulse", lambda value: pulse(devices=value), no_masks(TERNARY_GEOMETRY), label="devices"),
             Setter("pulse", lambda value: pulse(width_s=value), _fixed(TIMING.pulse_width_s), label="width"),
-            Setter("pulse", lambda value: pulse(count=value), Numbers(1, envelope * MOST_PULSES, whole=True),
-                   lambda: int(chip.pulses.sum()), "count", Numbers(1, 20, whole=True)),
+            Setter(
+                "pulse",
+                lambda value: pulse(count=value),
+                Numbers(1, envelope * MOST_PULSES, whole=True),
+                lambda: int(chip.pulses.sum()),
+                "count",
+                Numbers(1, 20, whole=True),
+            ),
             Setter("sense", lambda value: sense(precharge_s=value), _fixed(TIMING.precharge_s), label="precharge"),
             Setter("sense", lambda value: sense(window_s=value), _fixed(TIMING.window_s), label="window"),
-            Setter("sense", lambda value: sense(repeats=value), Numbers(1, 1_000_000, whole=True),
-                   lambda: len(chip.calls), "repeats", Numbers(1, 10, whole=True)),
+            Setter(
+                "sense",
+                lambda value: sense(repeats=value),
+                Numbers(1, 1_000_000, whole=True),
+                lambda: len(chip.calls),
+                "repeats",
+                Numbers(1, 10, whole=True),
+            ),
             Setter("set_signal", lambda value: board.set_signal(value, True), NO_SIGNALS, label="signal"),
             Setter("set_signal", partial(board.set_signal, TernarySignal.CWL), Only(NO_SWITCHES), label="level"),
             Setter("set_watchdog", board.set_watchdog, NO_WATCHDOG),
-        ]  # fmt: skip
+        ]
         yield Stand(board, (), setters, C2NFarEnd(link), frozenset({"reopen", "echo", "xnor", "connect_device"}))
 
 

@@ -50,15 +50,31 @@ def temptronic(envelope: float) -> Iterator[Stand]:
             attribute("setpoint_number", Numbers(0, 2, whole=True)),
             attribute("sensor_kind", Numbers(0, 2, whole=True)),
             attribute("sensor_mode", Numbers(0, 1, whole=True)),
-            Setter("set_temperature", source.set_temperature, celsius, partial(getattr, source, "setpoint"), "celsius",
-                   prepare=widest),
-            Setter("set_temperature", lambda value: source.set_temperature(25.0, value), window,
-                   partial(getattr, source, "window"), "window"),
-            Setter("set_temperature", lambda value: source.set_temperature(25.0, 1.0, value), soak,
-                   partial(getattr, source, "soak"), "soak"),
+            Setter(
+                "set_temperature",
+                source.set_temperature,
+                celsius,
+                partial(getattr, source, "setpoint"),
+                "celsius",
+                prepare=widest,
+            ),
+            Setter(
+                "set_temperature",
+                lambda value: source.set_temperature(25.0, value),
+                window,
+                partial(getattr, source, "window"),
+                "window",
+            ),
+            Setter(
+                "set_temperature",
+                lambda value: source.set_temperature(25.0, 1.0, value),
+                soak,
+                partial(getattr, source, "soak"),
+                "soak",
+            ),
             Setter("set_flow", source.set_flow, Switch(), source.flow, prepare=partial(source.set_temperature, 25.0)),
             Setter("set_head", source.set_head, Switch(), source.head_down),
-        ]  # fmt: skip
+        ]
         yield Stand(source, (), setters, wire, SCPI_BASE)
 
 
@@ -147,14 +163,24 @@ def guest_smu(envelope: float) -> Iterator[Stand]:
         return float(guest.volts)
 
     setters = [
-        Setter("set_source", lambda value: smu.set_source(value, 1e-3), Numbers(-GUEST_V, GUEST_V), reads("volts"),
-               "volts", volts=at_output),
-        Setter("set_source", lambda value: smu.set_source(0.5, value), Numbers(1e-9, GUEST_A, decades=True),
-               reads("amps"), "compliance"),
-        Setter("set_integration", smu.set_integration, Numbers(CYCLES.low, CYCLES.high, decades=True),
-               reads("cycles")),
+        Setter(
+            "set_source",
+            lambda value: smu.set_source(value, 1e-3),
+            Numbers(-GUEST_V, GUEST_V),
+            reads("volts"),
+            "volts",
+            volts=at_output,
+        ),
+        Setter(
+            "set_source",
+            lambda value: smu.set_source(0.5, value),
+            Numbers(1e-9, GUEST_A, decades=True),
+            reads("amps"),
+            "compliance",
+        ),
+        Setter("set_integration", smu.set_integration, Numbers(CYCLES.low, CYCLES.high, decades=True), reads("cycles")),
         Setter("set_output", smu.set_output, Switch(), reads("on")),
-    ]  # fmt: skip
+    ]
     yield Stand(smu, (), setters, guest)
 
 

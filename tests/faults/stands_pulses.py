@@ -134,14 +134,27 @@ def pulse_source(
             field("leading_s", edge, within(low_edge, min(10.0, ranges.edge.high), time_step, True), width_s=100.0),
             field("trailing_s", edge, within(low_edge, min(10.0, ranges.edge.high), time_step, True), width_s=100.0),
             field("delay_s", delay),
-            Setter("set_pulse", lambda value: generator.set_pulse(SHAPE, value, 1e-3), count,
-                   lambda: generator.programmed and generator.programmed.count, "count", None, pulse),
-            Setter("set_pulse", lambda value: generator.set_pulse(SHAPE, 2, value), period,
-                   lambda: generator.programmed and generator.programmed.period_s.actual, "period",
-                   within(1e-3, 1e5, time_step, True), pulse),
+            Setter(
+                "set_pulse",
+                lambda value: generator.set_pulse(SHAPE, value, 1e-3),
+                count,
+                lambda: generator.programmed and generator.programmed.count,
+                "count",
+                None,
+                pulse,
+            ),
+            Setter(
+                "set_pulse",
+                lambda value: generator.set_pulse(SHAPE, 2, value),
+                period,
+                lambda: generator.programmed and generator.programmed.period_s.actual,
+                "period",
+                within(1e-3, 1e5, time_step, True),
+                pulse,
+            ),
             Setter("set_pulse", generator.set_pulse, Only((None, 1.0, (0.0, 1.0), "pulse", True)), label="shape"),
             Setter("set_output", generator.set_output, Switch(), partial(getattr, channel, "output"), "", None, pulse),
-        ]  # fmt: skip
+        ]
         if hasattr(channel, "burst_mode"):
             setters += [attribute("burst_mode", Choices(BurstMode)), attribute("burst_on", Switch())]
         yield Stand(generator, (channel,), setters, wire, SCPI_BASE | {"trigger", "triggering"})

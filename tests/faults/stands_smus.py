@@ -19,6 +19,7 @@ from tests.drivers.simulated_instruments import Resistor, world_with
 from tests.faults.on_wire import SCPI_BASE, on_wire
 from tests.faults.setter_tables import Choices, FullScales, Numbers, OneOf, Setter, Stand, Switch
 
+SWITCHES = ("four_wire", "source_autorange", "measure_autorange", "averaging")
 READ_COMPLIANCE_A, LEVEL_V = 1e-3, 0.5
 
 
@@ -51,34 +52,60 @@ def _levels(module: Any, envelope: float) -> tuple[Numbers, Numbers]:
     return volts, amps
 
 
-def _role(module: Any, driver: Any, table: Any, ask: Callable[[str], float], ready: Callable[[], None],
-          resistor: Resistor, envelope: float) -> list[Setter]:  # fmt: skip
+def _role(
+    module: Any,
+    driver: Any,
+    table: Any,
+    ask: Callable[[str], float],
+    ready: Callable[[], None],
+    resistor: Resistor,
+    envelope: float,
+) -> list[Setter]:
     """The setters that all source-measure units have; ``table`` holds their registers."""
     volts, amps = _levels(module, envelope)
     at_terminals = partial(_forced, resistor)
     level, compliance = (partial(getattr, table, name) for name in ("source_voltage", "compliance"))
-    ranges = FullScales(module.MEASURED_AMPS.low, module.MEASURED_AMPS.high, decades=True,
-                        scales=module.CURRENT_RANGES, overrange=module.OVERRANGE)  # fmt: skip
+    ranges = FullScales(
+        module.MEASURED_AMPS.low,
+        module.MEASURED_AMPS.high,
+        decades=True,
+        scales=module.CURRENT_RANGES,
+        overrange=module.OVERRANGE,
+    )
     sources = FullScales(module.VOLTS.low, module.VOLTS.high, scales=module.VOLTAGE_RANGES, overrange=module.OVERRANGE)
     cycles = Numbers(module.CYCLES.low, module.CYCLES.high, lambda value: 1e-3, decades=True)
     averages = Numbers(module.AVERAGES.low, module.AVERAGES.high, whole=True)
     set_source = driver.set_source
     return [
-        Setter("set_source", lambda value: set_source(value, READ_COMPLIANCE_A), volts, level, "volts", None, ready,
-               at_terminals),
+        Setter(
+            "set_source",
+            lambda value: set_source(value, READ_COMPLIANCE_A),
+            volts,
+            level,
+            "volts",
+            None,
+            ready,
+            at_terminals,
+        ),
         Setter("set_source", lambda value: set_source(LEVEL_V, value), amps, compliance, "compliance", None, ready),
-        Setter("source_voltage", partial(setattr, table, "source_voltage"), volts, level, "", None, ready,
-               at_terminals),
+        Setter(
+            "source_voltage", partial(setattr, table, "source_voltage"), volts, level, "", None, ready, at_terminals
+        ),
         Setter("compliance", partial(setattr, table, "compliance"), amps, compliance, prepare=ready),
         Setter("set_output", driver.set_output, Switch(), partial(getattr, table, "output"), prepare=ready),
-        Setter("output", partial(setattr, table, "output"), Switch(), partial(getattr, table, "output"),
-               prepare=ready),
+        Setter("output", partial(setattr, table, "output"), Switch(), partial(getattr, table, "output"), prepare=ready),
         Setter("set_integration", driver.set_integration, cycles, partial(ask, "cycles")),
         Setter("set_averaging", driver.set_averaging, averages, partial(ask, "averages")),
         Setter("set_measure_range", driver.set_measure_range, ranges, partial(ask, "range"), taken_too=(None,)),
-        Setter("set_source_range", driver.set_source_range, sources, partial(ask, "source range"), prepare=ready,
-               taken_too=(None,)),
-    ]  # fmt: skip
+        Setter(
+            "set_source_range",
+            driver.set_source_range,
+            sources,
+            partial(ask, "source range"),
+            prepare=ready,
+            taken_too=(None,),
+        ),
+    ]
 
 
 def _forced(resistor: Resistor) -> float:
@@ -105,9 +132,7 @@ def keithley_2450_stand(envelope: float) -> Iterator[Stand]:
             smu.set_source(0.0, READ_COMPLIANCE_A)
             smu.set_output(True)
 
-        setters = _role(
-            keithley_2450, smu, smu, lambda what: float(wire.ask(headers[what])), ready, resistor, envelope
-        )
+        setters = _role(keithley_2450, smu, smu, lambda what: float(wire.ask(headers[what])), ready, resistor, envelope)
         for name, allowed in (
             ("off_mode", Choices(keithley_2450.OffMode)),
             ("four_wire", Switch()),
@@ -153,7 +178,7 @@ def keithley_2636b_stand(envelope: float) -> Iterator[Stand]:
             attribute("source_function", Choices(module.SourceFunction)),
             attribute("off_mode", Choices(module.OffMode)),
             attribute("average_filter", Choices(module.Filter)),
-            *(attribute(name, Switch()) for name in ("four_wire", "source_autorange", "measure_autorange", "averaging")),
+            *(attribute(name, Switch()) for name in SWITCHES),
             # A full scale reads back as such only when it is one.
             attribute("source_range", Numbers(module.VOLTS.low, module.VOLTS.high), OneOf(*module.VOLTAGE_RANGES)),
             attribute(

@@ -130,7 +130,9 @@ def _channel_arguments(driver: Any) -> list[Setter]:
     def call(name: str, channel: object) -> None:
         getattr(driver, name)(channel, *rest[name])
 
-    setters = [Setter(name, partial(call, name), NO_CHANNELS, label="channel") for name in rest if hasattr(driver, name)]
+    setters = [
+        Setter(name, partial(call, name), NO_CHANNELS, label="channel") for name in rest if hasattr(driver, name)
+    ]
     return [*setters, Setter("set_voltages", lambda value: driver.set_voltages({value: 0.5}), NO_CHANNELS, label="key")]
 
 

@@ -6,8 +6,7 @@ import contextlib
 import io
 import json
 import sys
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,8 @@ from drivers.framed.messages import Counters
 from drivers.limits import Range
 from drivers.scpi_settings import Change, Setting
 from drivers.simulated.firmware import BoardFirmware
-from drivers.visa_link import VisaLink
+from drivers.visa_link import VisaLink, open_visa
+from drivers.visa_open import SocketPeek
 from tests.drivers.fake_chip import FakeChip
 from tests.faults import endings, framed_board, report, safe_off, scpi_wires, setters, two_threads
 from tests.faults.campaign import Campaign, Row
@@ -42,7 +42,7 @@ def nothing(row: Row) -> None:
 
 @pytest.mark.parametrize(
     ("part", "scale"),
-    [(framed_board.run, 0.012), (scpi_wires.run, 0.02), (two_threads.run, 0.02), (safe_off.run, 0.05)],
+    [(framed_board.run, 0.01), (scpi_wires.run, 0.015), (two_threads.run, 0.02), (safe_off.run, 0.05)],
     ids=["framed board", "SCPI", "two threads", "safe-off"],
 )
 def test_nothing_is_lost(part: Callable[[Campaign], None], scale: float) -> None:
@@ -137,7 +137,8 @@ def lost_on_scpi(kind: str, faults: int = 30) -> int:
 
 def test_a_link_that_stays_in_step_after_a_late_reply_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(VisaLink, "_usable", lambda link: link._visa)
-    assert lost_on_scpi("late", 10) > 0
+    monkeypatch.setattr(SocketPeek, "buffered", lambda peek: False)
+    assert lost_on_scpi("late", 40) > 0
 
 
 def test_a_setting_that_is_not_read_back_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,23 +149,18 @@ def test_a_setting_that_is_not_read_back_is_noticed(monkeypatch: pytest.MonkeyPa
         return Change(real.command, real.question, lambda reply: None)
 
     monkeypatch.setattr(Setting, "change", trusting)
+    monkeypatch.setattr(scpi_wires, "SETS", 1.0)
+    monkeypatch.setattr(scpi_wires, "STRIKES", 1.0)
     assert lost_on_scpi("command flipped") > 0
 
 
 def test_a_link_without_a_lock_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    class NoLock:
-        def acquire(self, timeout: float = 0) -> bool:
-            return True
+    def unlocked(resource: str) -> VisaLink:
+        link = open_visa(resource)
+        link._lock = contextlib.nullcontext()  # type: ignore[assignment]
+        return link
 
-        def release(self) -> None:
-            pass
-
-        __enter__ = acquire
-
-        def __exit__(self, *error: object) -> None:
-            pass
-
-    monkeypatch.setattr(threading, "RLock", NoLock)
+    monkeypatch.setattr(two_threads, "open_visa", unlocked)
     row = Row("no lock", 1000)
     two_threads.visa(row, nothing)
     assert row.lost > 0
@@ -220,8 +216,8 @@ def test_what_is_off_and_what_is_not(supply: str, smu: str, safe: tuple[bool, bo
 
 
 @pytest.fixture
-def rows() -> Iterator[list[Row]]:
-    yield [Row("flipped", 10, 10, 0, 2, notes=["undetectable: 1.2 became 1.3"]), Row("cut", 5, 5, 1, 0)]
+def rows() -> list[Row]:
+    return [Row("flipped", 10, 10, 0, 2, notes=["undetectable: 1.2 became 1.3"]), Row("cut", 5, 5, 1, 0)]
 
 
 def test_the_json_line_and_the_page_hold_all_figures(rows: list[Row], tmp_path: Path) -> None:

@@ -56,9 +56,10 @@ def hammer(row: Row, work: Hammer, tell: Callable[[Row], None]) -> None:
 
 def visa(row: Row, tell: Callable[[Row], None]) -> None:
     """Each question of a VISA link sets another voltage and asks for it, each thread on a channel of its own."""
-    with Keithley2230GServer(world_with(Resistor()), np.random.default_rng(1)) as server, open_visa(
-        server.resource
-    ) as link:
+    with (
+        Keithley2230GServer(world_with(Resistor()), np.random.default_rng(1)) as server,
+        open_visa(server.resource) as link,
+    ):
 
         def work(thread: int, numbers: range) -> int:
             wrong = 0

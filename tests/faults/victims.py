@@ -54,10 +54,12 @@ class Reading:
     Attributes:
         ask: returns what the driver says, as a list of numbers.
         truth: the same numbers, from those in the undamaged answer.
+        place: in the instrument's state, of the one number that is asked for; None where the answer is a measurement.
     """
 
     ask: Callable[[], list[float]]
-    truth: Callable[[list[float]], list[float]]
+    truth: Callable[[list[float]], list[float]] = list
+    place: int | None = None
 
 
 @dataclass(frozen=True)
@@ -127,10 +129,10 @@ def _supply(driver: Any, wire: Wire, question: str, step: float, resistor: Resis
 
     driver.identify()
     readings = [
-        Reading(lambda: _flat(driver.measure()), lambda told: told),
-        Reading(lambda: [driver.voltage(1)], lambda told: told),
-        Reading(lambda: [driver.current_limit(2)], lambda told: told),
-        Reading(lambda: [float(driver.output(3))], lambda told: told),
+        Reading(lambda: _flat(driver.measure())),
+        Reading(lambda: [driver.voltage(1)], place=0),
+        Reading(lambda: [driver.current_limit(2)], place=4),
+        Reading(lambda: [float(driver.output(3))], place=8),
     ]
     return Victim(driver, wire, question, lambda index, value: step if index < 6 else 0.0, readings, setting, resistor)
 
@@ -145,7 +147,9 @@ def supply_2230g(rng: np.random.Generator) -> Iterator[Victim]:
             for header in ("SOUR:VOLT?", "SOUR:CURR?", "SOUR:CHAN:OUTP?")
             for number in CHANNELS
         ]
-        yield _supply(Keithley2230G(wire.link, SUPPLY_LIMITS), wire, ";".join(asked), keithley_2230g.RESOLUTION_V, resistor)
+        yield _supply(
+            Keithley2230G(wire.link, SUPPLY_LIMITS), wire, ";".join(asked), keithley_2230g.RESOLUTION_V, resistor
+        )
 
 
 @contextmanager
@@ -154,7 +158,9 @@ def supply_e36312a(rng: np.random.Generator) -> Iterator[Victim]:
     resistor = Resistor()
     with on_wire(KeysightE36312AServer(world_with(resistor), rng), TIMEOUT_S) as wire:
         question = ";:".join(f"{header} (@1,2,3)" for header in ("VOLT?", "CURR?", "OUTP?"))
-        yield _supply(KeysightE36312A(wire.link, SUPPLY_LIMITS), wire, question, keysight_e36312a.RESOLUTION_V, resistor)
+        yield _supply(
+            KeysightE36312A(wire.link, SUPPLY_LIMITS), wire, question, keysight_e36312a.RESOLUTION_V, resistor
+        )
 
 
 def _smu(
@@ -176,12 +182,18 @@ def _smu(
 
     readings = [
         Reading(measured, lambda told: [*told[:2], float(limited(told[2]))]),
-        Reading(lambda: [table.source_voltage], lambda told: told),
-        Reading(lambda: [table.compliance], lambda told: told),
+        Reading(lambda: [table.source_voltage], place=0),
+        Reading(lambda: [table.compliance], place=1),
     ]
     # A level into 2 V, 20 V at most in steps of 50 uV; a compliance to 5e-5 of a range that is at most ten times it.
     return Victim(
-        driver, wire, question, lambda index, value: (6e-5, 5.1e-4 * abs(value), 0.0)[index], readings, setting, resistor
+        driver,
+        wire,
+        question,
+        lambda index, value: (6e-5, 5.1e-4 * abs(value), 0.0)[index],
+        readings,
+        setting,
+        resistor,
     )
 
 
@@ -223,9 +235,9 @@ def pulses_81160a(rng: np.random.Generator) -> Iterator[Victim]:
             )
 
         readings = [
-            Reading(lambda: [source.channel.high], lambda told: told),
-            Reading(lambda: [source.channel.width], lambda told: told),
-            Reading(lambda: [float(source.channel.count)], lambda told: told),
+            Reading(lambda: [source.channel.high], place=0),
+            Reading(lambda: [source.channel.width], place=2),
+            Reading(lambda: [float(source.channel.count)], place=3),
         ]
         source.set_pulse(shape)
         yield Victim(
