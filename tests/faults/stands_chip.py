@@ -34,12 +34,32 @@ CHANNELS = {"vdd_v": 3, "vddc_v": 2, "vddr_v": 1}
 MOST_COUNT = 100
 _SHAPE = tuple(GEOMETRY)
 NO_WEIGHTS = Only(
-    (None, 1, "weights", np.ones((4, 5)), np.ones(6), np.full(_SHAPE, 2), np.full(_SHAPE, math.nan))
-    + (np.full(_SHAPE, math.inf), np.full(_SHAPE, 0.5), np.full(_SHAPE, "1"), np.ones((6, 4)), np.ones((*_SHAPE, 2)))
+    (
+        None,
+        1,
+        "weights",
+        np.ones((4, 5)),
+        np.ones(6),
+        np.full(_SHAPE, 2),
+        np.full(_SHAPE, math.nan),
+        np.full(_SHAPE, math.inf),
+        np.full(_SHAPE, 0.5),
+        np.full(_SHAPE, "1"),
+        np.ones((6, 4)),
+        np.ones((*_SHAPE, 2)),
+    )
 )
 NO_CELLS = Only(
-    (np.ones((4, 5), dtype=bool), np.ones((6, 4), dtype=bool), np.ones((*_SHAPE, 2), dtype=bool))
-    + (True, "all", np.ones(_SHAPE), np.full(_SHAPE, math.nan), np.full(_SHAPE, -1))
+    (
+        np.ones((4, 5), dtype=bool),
+        np.ones((6, 4), dtype=bool),
+        np.ones((*_SHAPE, 2), dtype=bool),
+        True,
+        "all",
+        np.ones(_SHAPE),
+        np.full(_SHAPE, math.nan),
+        np.full(_SHAPE, -1),
+    )
 )
 
 
