@@ -19,6 +19,7 @@ from tests.faults import (
     stands_pulses,
     stands_smus,
     stands_supplies,
+    stands_waveforms,
 )
 from tests.faults.setter_tables import Stand
 
@@ -29,6 +30,7 @@ STANDS: Mapping[str, StandMaker] = {
     **stands_supplies.STANDS,
     **stands_smus.STANDS,
     **stands_pulses.STANDS,
+    **stands_waveforms.STANDS,
     **stands_boards.STANDS,
     **stands_c2n.STANDS,
     **stands_chip.STANDS,

@@ -49,6 +49,7 @@ NO_WEIGHTS = Only(
         np.ones((*_SHAPE, 2)),
     )
 )
+NO_ATTEMPTS = Only((0, -0.0, -1, 1.5, True, "1", None, math.nan, math.inf))
 NO_CELLS = Only(
     (
         np.ones((4, 5), dtype=bool),
@@ -80,13 +81,13 @@ class BenchFarEnd:
 
 
 def _rails(wire: Wire, envelope: float) -> SupplyRails:
-    most = envelope * HIGHEST_V
+    most = min(1.0, envelope) * HIGHEST_V
     limits = ChannelLimits(Range(0.0, most, "V", "campaign"), Range(0.0, 1.0, "A", "campaign"))
     rails = SupplyRails(
         Keithley2230G(wire.link, {1: limits, 2: limits, 3: limits}),
         CHANNELS,
         current_limit_a=0.5,
-        voltage_limits_v=dict.fromkeys(RAILS, min(most, 6.0)),
+        voltage_limits_v=dict.fromkeys(RAILS, most),
         settle_s=0.0,
         tolerance_v=0.05,
     )
@@ -156,7 +157,7 @@ def rails(envelope: float) -> Iterator[Stand]:
         def volts(name: str) -> float:
             return float(getattr(world.rails, name))
 
-        allowed = Numbers(0.0, min(6.0, envelope * HIGHEST_V), lambda value: 1e-3)
+        allowed = Numbers(0.0, min(1.0, envelope) * HIGHEST_V, lambda value: 1e-3)
         setters = [
             Setter("apply", partial(put, name), allowed, partial(volts, name), name, volts=partial(volts, name))
             for name in RAILS
