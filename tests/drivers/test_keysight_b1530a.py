@@ -1,7 +1,6 @@
 """The B1530A's driver against a small fake of the maker's library."""
 
 # The library's own function names.
-# ruff: noqa: N802
 
 from __future__ import annotations
 

@@ -128,7 +128,7 @@ def chip(envelope: float) -> Iterator[Stand]:
             Setter(
                 "program",
                 lambda most: part.program(counting.weights, attempts=most),
-                Only((0, -1, 1.5, True, "1", math.nan, math.inf)),
+                NO_ATTEMPTS,
                 label="attempts",
             ),
             Setter(
