@@ -231,10 +231,12 @@ def _signal(one: Client, ending: str, rng: np.random.Generator) -> None:
     assert pid is not None
     times = int(rng.integers(*HAMMERS)) if ending == "Ctrl-C, hammered" else 1
     for _ in range(times):
-        # exitcode reaps the process: its number cannot be somebody else's as long as it is None.
+        # exitcode reaps the process: its number cannot be somebody else's as long as it is None. A look at all children
+        # from another thread may have reaped it in between.
         if one.process.exitcode is not None:
             return
-        os.kill(pid, signal.SIGTERM if ending == "SIGTERM" else signal.SIGINT)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM if ending == "SIGTERM" else signal.SIGINT)
         if times > 1:
             time.sleep(STEP_S)
 

@@ -24,7 +24,7 @@ from tests.faults.mangling import MANGLERS
 GEOMETRY = Geometry(4, 6)
 LIMITS = BoardLimits(Range(1e-7, 1e-3, "s", "campaign"), Range(1, 1000, "pulses", "campaign"))
 WIDTH_S = 1e-5
-TIMEOUT_S = 0.03
+TIMEOUT_S = 0.02
 RATE = 0.2
 """Part of the pieces on the line that a fault befalls."""
 

@@ -119,7 +119,7 @@ def chip(envelope: float) -> Iterator[Stand]:
         for name in ("form", "set", "reset", "weak_reset"):
             method = getattr(part, name)
             setters += [
-                Setter(name, partial(method, one), count, pulses, "count"),
+                Setter(name, partial(method, one), count, pulses, "count", prepare=pulses),
                 Setter(name, method, no_masks(GEOMETRY), label="devices"),
             ]
         setters += [
