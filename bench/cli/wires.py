@@ -193,10 +193,14 @@ def recover_command(path: Path, as_json: bool) -> None:
 
 def gui_command(source: str, seed: int, as_json: bool) -> None:
     """Open the window, and say at the end whether the instruments confirmed that they are off."""
+    from bench.session import SIMULATED
+
     try:
         from bench.gui import show
     except ImportError as error:
         raise UserMistake(f"the window cannot open: {error}; install Qt's system libraries, see the README") from None
+    if source != SIMULATED:
+        _bench_file(source)  # a mistake in it is said here, not in a window
     status = show(source, seed)
     if as_json:
         print(json.dumps({"bench": source, "left_safe": status == 0}))
