@@ -36,11 +36,11 @@ PATIENCE = 20
 FULL: Mapping[str, int] = {
     "flipped": 2400,
     "lost": 1800,
-    "doubled": 1400,
-    "cut": 1400,
-    "reset": 600,
-    "late": 1000,
-    "missing": 1400,
+    "doubled": 2400,
+    "cut": 900,
+    "reset": 500,
+    "late": 800,
+    "missing": 1200,
 }
 """Faults of each kind at full scale: 10 000 together."""
 

@@ -58,7 +58,9 @@ legal answer. Therefore:
   *question* may be another legal question. They are counted as undetectable above. The buses of the laboratory (USB,
   GPIB, TCP) have checksums or handshakes of their own; on a bare RS-232 line, measure twice;
 - a *setting* is different: it is read back after every change and compared within the instrument's resolution, and the
-  error queue must be empty, so that a single fault, on the way there or back, cannot leave it wrong unseen;
+  error queue must be empty, so that a single fault, on the way there or back, cannot leave it wrong unseen. One gap
+  remains: a command whose channel number is damaged, and which sets its own channel to what it is at already, shows on
+  the other channel only, in the next measurement of the rails;
 - a trigger that vanishes as a whole, or comes twice, looks like any other. A train of pulses is never repeated by the
   driver, and what is in doubt is said.
 

@@ -42,7 +42,7 @@ def nothing(row: Row) -> None:
 
 @pytest.mark.parametrize(
     ("part", "scale"),
-    [(framed_board.run, 0.01), (scpi_wires.run, 0.015), (two_threads.run, 0.02), (safe_off.run, 0.05)],
+    [(framed_board.run, 0.006), (scpi_wires.run, 0.01), (two_threads.run, 0.02), (safe_off.run, 0.05)],
     ids=["framed board", "SCPI", "two threads", "safe-off"],
 )
 def test_nothing_is_lost(part: Callable[[Campaign], None], scale: float) -> None:
@@ -79,7 +79,7 @@ def test_every_setter_refuses_takes_zero_and_reads_back(driver: type) -> None:
 # It would notice
 
 
-def lost_on_the_framed_board(kind: str, faults: int = 60) -> int:
+def lost_on_the_framed_board(kind: str, faults: int = 30) -> int:
     row = Row(kind, faults)
     framed_board.befall(row, kind, np.random.default_rng(SEED), nothing)
     return row.lost
