@@ -124,7 +124,6 @@ def run(
             try:
                 bench.board.set_watchdog(bench.config.board.watchdog_s)
                 result = _drive(procedure, parameters, bench, selected, writer, on_step, token)
-                bench.board.set_watchdog(0.0)
             finally:
                 bench.chip.listeners.remove(on_operation)
                 report = bench.safe_off()
@@ -133,6 +132,8 @@ def run(
             raise
         if not report.confirmed:
             raise BenchFailure(_with_safe_state("the run ended", report))
+        # Only now: until the outputs are off, the watchdog is what guards them against a host that dies.
+        bench.board.set_watchdog(0.0)
         records = sum(writer.rows(table.name) for table in (OPERATIONS, *procedure.tables))
         finished = writer.finish(RunStatus.COMPLETED)
     return RunResult("completed", records, finished, result)

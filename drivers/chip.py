@@ -170,9 +170,12 @@ class Chip:
             UserMistake: wrong shape or value, before anything is sent.
         """
         target = checked_weights(weights, self.geometry)
-        mask = np.ones(self.geometry, dtype=bool) if used is None else np.asarray(used, dtype=bool)
-        if mask.shape != tuple(self.geometry):
-            raise LimitError(f"the mask of used cells has the shape {mask.shape}, expected {tuple(self.geometry)}")
+        mask = np.ones(self.geometry, dtype=bool) if used is None else np.asarray(used)
+        if mask.dtype != bool or mask.shape != tuple(self.geometry):
+            raise LimitError(
+                f"the mask of used cells is {mask.dtype} of shape {mask.shape}, "
+                f"expected bool of shape {tuple(self.geometry)}"
+            )
         most = ATTEMPTS.check_int(attempts, "attempts")
         low = lrs_devices(target)
         pending, sensed, raw_errors, passes = mask, np.zeros_like(target), 0, 0

@@ -313,9 +313,11 @@ def _current_range(channel: int, wave: ChannelWaveform) -> CurrentRangeData | No
         raise LimitError(f"channel {channel}: quantity {wave.quantity!r} is refused; allowed are VOLTAGE and CURRENT")
     if wave.quantity is Quantity.VOLTAGE or not wave.events:
         return None
-    for data in CURRENT_RANGES:
-        if not isinstance(wave.current_range_a, bool) and wave.current_range_a == data.full_a:
-            return data
+    asked = wave.current_range_a
+    if isinstance(asked, Real) and not isinstance(asked, bool):
+        for data in CURRENT_RANGES:
+            if asked == data.full_a:
+                return data
     allowed = ", ".join(f"{data.full_a:g}" for data in CURRENT_RANGES)
     raise LimitError(f"channel {channel}: current range {wave.current_range_a!r} is refused; {NAME} has {allowed} A")
 
