@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
+from numbers import Real
 
 from drivers.c2n.ternary_board import SENSE_S
 from drivers.errors import LimitError
