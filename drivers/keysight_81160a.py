@@ -45,6 +45,10 @@ HALF_EDGE = 0.625
 """Half of a whole edge as a part of its 10 % to 90 % time."""
 
 
+NARROW = 1.02
+"""Amplitude over the smallest one while the limits and the load are set."""
+
+
 class KeysightPulseSource(ScpiInstrument):
     """One channel of a Keysight generator in the role of a pulse source; use one of the models below.
 
@@ -245,7 +249,8 @@ class KeysightPulseSource(ScpiInstrument):
     def _narrowest_levels(self, middle_v: float) -> str:
         """Levels that no later setting of one of the two can conflict with."""
         changes = [
-            self.registers.amplitude.change(self.channel, self._smallest_v),
+            # A little more than the smallest: the instrument rounds both levels, and may not round it to less.
+            self.registers.amplitude.change(self.channel, NARROW * self._smallest_v),
             self.registers.offset.change(self.channel, middle_v),
         ]
         return ";:".join(self.channel.instrument.numbered(change).command for change in changes)
