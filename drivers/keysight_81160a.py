@@ -45,7 +45,7 @@ HALF_EDGE = 0.625
 """Half of a whole edge as a part of its 10 % to 90 % time."""
 
 
-NARROW = 1.02
+NARROW = 1.25
 """Amplitude over the smallest one while the limits and the load are set."""
 
 

@@ -40,7 +40,7 @@ HELLO: list[Exchange] = [
     ("VOLT1:LIM:STAT 0;:OUTP1:LOAD 50;:FUNC1 PULS", None),
     NO_ERROR,
     ("VOLT1:LIM:STAT?;:OUTP1:LOAD?;:FUNC1?", "0;5.00E+01;PULS"),
-    ("VOLT1 0.051;:VOLT1:OFFS 0.5", None),
+    ("VOLT1 0.0625;:VOLT1:OFFS 0.5", None),
     NO_ERROR,
     ("VOLT1:LIM:HIGH 3;:VOLT1:LIM:LOW -2;:VOLT1:LIM:STAT 1;:ARM:SOUR1 MAN", None),
     NO_ERROR,
@@ -52,7 +52,7 @@ ASKED_TIMES = "PULS:PER1?;:PULS:WIDT1?;:PULS:TRAN1?;:PULS:TRAN1:TRA?;:PULS:DEL1?
 LEVELS = "VOLT1:HIGH?;:VOLT1:LOW?"
 SET_PULSE: list[Exchange] = [
     ("OUTP1?", "0"),
-    (f"VOLT1 0.051;:VOLT1:OFFS 1;:{NARROW}", None),
+    (f"VOLT1 0.0625;:VOLT1:OFFS 1;:{NARROW}", None),
     NO_ERROR,
     (f"OUTP1:POL NORM;:VOLT1:HIGH 2;:VOLT1:LOW 0;:{TIMES.format('2.2E-5', '1E-5', 1)}", None),
     NO_ERROR,
@@ -98,7 +98,7 @@ def test_a_negative_pulse_rests_at_its_high_level() -> None:
     exchanges: list[Exchange] = [
         *HELLO,
         ("OUTP1?", "0"),
-        (f"VOLT1 0.051;:VOLT1:OFFS -1;:{NARROW}", None),
+        (f"VOLT1 0.0625;:VOLT1:OFFS -1;:{NARROW}", None),
         NO_ERROR,
         (f"OUTP1:POL INV;:VOLT1:HIGH 0;:VOLT1:LOW -2;:{TIMES.format('4.2E-5', '2E-5', 1)}", None),
         NO_ERROR,
@@ -343,7 +343,7 @@ def test_a_33522b_is_told_the_same_in_its_own_words() -> None:
         ("SOUR2:VOLT:LIM:STAT 0;:OUTP2:LOAD INF;:SOUR2:FUNC PULS", None),
         NO_ERROR,
         ("SOUR2:VOLT:LIM:STAT?;:OUTP2:LOAD?;:SOUR2:FUNC?", "0;9.9000000000000E+37;PULS"),
-        ("SOUR2:VOLT 0.00204;:SOUR2:VOLT:OFFS 0.5", None),
+        ("SOUR2:VOLT 0.0025;:SOUR2:VOLT:OFFS 0.5", None),
         NO_ERROR,
         (
             "SOUR2:VOLT:LIM:HIGH 3;:SOUR2:VOLT:LIM:LOW -2;:SOUR2:VOLT:LIM:STAT 1;"
@@ -357,7 +357,7 @@ def test_a_33522b_is_told_the_same_in_its_own_words() -> None:
             "+3.0E+00;-2.0E+00;1;BUS;TRIG;1",
         ),
         ("OUTP2?", "0"),
-        (f"SOUR2:VOLT 0.00204;:SOUR2:VOLT:OFFS 1;:{narrow}", None),
+        (f"SOUR2:VOLT 0.0025;:SOUR2:VOLT:OFFS 1;:{narrow}", None),
         NO_ERROR,
         (
             "OUTP2:POL NORM;:SOUR2:VOLT:HIGH 2;:SOUR2:VOLT:LOW 0;:SOUR2:FUNC:PULS:PER 0.001;"
