@@ -28,7 +28,7 @@ from drivers.simulated.keysight_e36312a import KeysightE36312AServer
 from tests.drivers.simulated_instruments import Resistor, world_with
 from tests.faults.on_wire import Wire, on_wire
 
-TIMEOUT_S = 0.04
+TIMEOUT_S = 0.1
 CHANNELS = (1, 2, 3)
 SUPPLY_LIMITS = {
     number: ChannelLimits(Range(0.0, 5.0, "V", "campaign"), Range(0.0, 1.0, "A", "campaign")) for number in CHANNELS
