@@ -23,7 +23,7 @@ class Bounds(NamedTuple):
     doc: str
 
 
-def _quantity(unit: str, low: float, high: float, doc: str) -> Any:
+def quantity(unit: str, low: float, high: float, doc: str) -> Any:
     """A dataclass field for a plain float in ``unit`` within ``low`` to ``high``, both allowed."""
     return field(metadata={"bounds": Bounds(unit, low, high, doc)})
 
@@ -72,12 +72,12 @@ class Lrs(_Section):
 
     name = "lrs"
 
-    median_ohm: float = _quantity("ohm", 1e2, 1e6, "median resistance after a SET at vddr_ref_v")
-    sigma_d2d: float = _quantity("1", 0.0, 2.0, "device-to-device standard deviation of ln R")
-    sigma_c2c: float = _quantity("1", 0.0, 2.0, "cycle-to-cycle standard deviation of ln R")
-    set_compliance_ref_a: float = _quantity("A", 1e-7, 1e-2, "current that the access transistor passes at vddr_ref_v")
-    vddr_ref_v: float = _quantity("V", 0.5, 10.0, "word-line supply of the reference SET")
-    gate_threshold_v: float = _quantity("V", 0.1, 3.0, "threshold voltage of the access transistor")
+    median_ohm: float = quantity("ohm", 1e2, 1e6, "median resistance after a SET at vddr_ref_v")
+    sigma_d2d: float = quantity("1", 0.0, 2.0, "device-to-device standard deviation of ln R")
+    sigma_c2c: float = quantity("1", 0.0, 2.0, "cycle-to-cycle standard deviation of ln R")
+    set_compliance_ref_a: float = quantity("A", 1e-7, 1e-2, "current that the access transistor passes at vddr_ref_v")
+    vddr_ref_v: float = quantity("V", 0.5, 10.0, "word-line supply of the reference SET")
+    gate_threshold_v: float = quantity("V", 0.1, 3.0, "threshold voltage of the access transistor")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -90,14 +90,14 @@ class Hrs(_Section):
 
     name = "hrs"
 
-    median_ohm: float = _quantity("ohm", 1e3, 1e9, "median resistance after a RESET at vddc_ref_v and width_ref_s")
-    sigma_d2d: float = _quantity("1", 0.0, 3.0, "device-to-device standard deviation of ln R")
-    sigma_c2c: float = _quantity("1", 0.0, 3.0, "cycle-to-cycle standard deviation of ln R")
-    vddc_ref_v: float = _quantity("V", 0.5, 10.0, "column supply of the reference RESET")
-    drop_ratio: float = _quantity("1", 1.0, 20.0, "column supply over the voltage that reaches the device in a RESET")
-    doubling_v: float = _quantity("V", 0.05, 10.0, "increase of the device voltage that doubles the median")
-    width_ref_s: float = _quantity("s", 1e-9, 1.0, "pulse width of the reference RESET")
-    width_exponent: float = _quantity("1", 0.0, 1.0, "median grows as (width / width_ref_s) to this power")
+    median_ohm: float = quantity("ohm", 1e3, 1e9, "median resistance after a RESET at vddc_ref_v and width_ref_s")
+    sigma_d2d: float = quantity("1", 0.0, 3.0, "device-to-device standard deviation of ln R")
+    sigma_c2c: float = quantity("1", 0.0, 3.0, "cycle-to-cycle standard deviation of ln R")
+    vddc_ref_v: float = quantity("V", 0.5, 10.0, "column supply of the reference RESET")
+    drop_ratio: float = quantity("1", 1.0, 20.0, "column supply over the voltage that reaches the device in a RESET")
+    doubling_v: float = quantity("V", 0.05, 10.0, "increase of the device voltage that doubles the median")
+    width_ref_s: float = quantity("s", 1e-9, 1.0, "pulse width of the reference RESET")
+    width_exponent: float = quantity("1", 0.0, 1.0, "median grows as (width / width_ref_s) to this power")
 
 
 @dataclass(frozen=True)
@@ -106,8 +106,8 @@ class Virgin(_Section):
 
     name = "virgin"
 
-    median_ohm: float = _quantity("ohm", 1e5, 1e13, "median resistance")
-    sigma: float = _quantity("1", 0.0, 3.0, "device-to-device standard deviation of ln R")
+    median_ohm: float = quantity("ohm", 1e5, 1e13, "median resistance")
+    sigma: float = quantity("1", 0.0, 3.0, "device-to-device standard deviation of ln R")
 
 
 @dataclass(frozen=True)
@@ -116,18 +116,18 @@ class Thresholds(_Section):
 
     name = "thresholds"
 
-    core_vdd_v: float = _quantity("V", 0.0, 10.0, "core supply below which the chip does not act at all")
-    form_vddc_v: float = _quantity("V", 0.0, 10.0, "median over devices of the column supply that forms")
-    form_vddr_v: float = _quantity("V", 0.0, 10.0, "word-line supply needed for forming")
-    form_sigma_d2d: float = _quantity("1", 0.0, 0.5, "device-to-device relative s.d. of the forming voltage")
-    form_sigma_c2c: float = _quantity("1", 0.0, 0.5, "pulse-to-pulse relative s.d. of the forming voltage")
-    set_vddc_v: float = _quantity("V", 0.0, 10.0, "column supply needed for a SET")
-    set_vddr_v: float = _quantity("V", 0.0, 10.0, "word-line supply needed for a SET")
-    reset_vddc_v: float = _quantity("V", 0.0, 10.0, "column supply needed for a RESET")
-    reset_vddr_v: float = _quantity("V", 0.0, 10.0, "word-line supply needed for a RESET")
-    form_direct_v: float = _quantity("V", 0.0, 10.0, "median over devices of the pad voltage that forms")
-    set_direct_v: float = _quantity("V", 0.0, 10.0, "pad voltage needed for a SET")
-    reset_direct_v: float = _quantity("V", 0.0, 10.0, "pad voltage (absolute value) needed for a RESET")
+    core_vdd_v: float = quantity("V", 0.0, 10.0, "core supply below which the chip does not act at all")
+    form_vddc_v: float = quantity("V", 0.0, 10.0, "median over devices of the column supply that forms")
+    form_vddr_v: float = quantity("V", 0.0, 10.0, "word-line supply needed for forming")
+    form_sigma_d2d: float = quantity("1", 0.0, 0.5, "device-to-device relative s.d. of the forming voltage")
+    form_sigma_c2c: float = quantity("1", 0.0, 0.5, "pulse-to-pulse relative s.d. of the forming voltage")
+    set_vddc_v: float = quantity("V", 0.0, 10.0, "column supply needed for a SET")
+    set_vddr_v: float = quantity("V", 0.0, 10.0, "word-line supply needed for a SET")
+    reset_vddc_v: float = quantity("V", 0.0, 10.0, "column supply needed for a RESET")
+    reset_vddr_v: float = quantity("V", 0.0, 10.0, "word-line supply needed for a RESET")
+    form_direct_v: float = quantity("V", 0.0, 10.0, "median over devices of the pad voltage that forms")
+    set_direct_v: float = quantity("V", 0.0, 10.0, "pad voltage needed for a SET")
+    reset_direct_v: float = quantity("V", 0.0, 10.0, "pad voltage (absolute value) needed for a RESET")
 
 
 @dataclass(frozen=True)
@@ -139,39 +139,37 @@ class WeakReset(_Section):
 
     name = "weak_reset"
 
-    slope1_loc: float = _quantity("1/pulse", 0.0, 1.0, "location of the exponential population of slope m1 (t < t*)")
-    slope1_scale: float = _quantity("1/pulse", 1e-12, 1.0, "scale of the population of m1")
-    slope1_low: float = _quantity("1/pulse", 0.0, 1.0, "lower truncation of m1")
-    slope1_high: float = _quantity("1/pulse", 0.0, 1.0, "upper truncation of m1")
-    knee_shape: float = _quantity("1", 1e-6, 5.0, "s.d. of ln t* of the log-normal population of the knee t*")
-    knee_scale: float = _quantity("pulse", 1e-3, 1e12, "median of the population of t*")
-    knee_low: float = _quantity("pulse", 0.0, 1e12, "lower truncation of t*")
-    knee_high: float = _quantity("pulse", 0.0, 1e12, "upper truncation of t*")
-    offset_mean: float = _quantity("1", -2.0, 2.0, "mean of the normal population of the offset c1")
-    offset_sd: float = _quantity("1", 1e-9, 2.0, "standard deviation of the population of c1")
-    offset_low: float = _quantity("1", -5.0, 5.0, "lower truncation of c1")
-    offset_high: float = _quantity("1", -5.0, 5.0, "upper truncation of c1")
-    slope2_loc: float = _quantity("1/pulse", 0.0, 1.0, "location of the exponential population of slope m2 (t >= t*)")
-    slope2_scale: float = _quantity("1/pulse", 1e-12, 1.0, "scale of the population of m2")
-    slope2_low: float = _quantity("1/pulse", 0.0, 1.0, "lower truncation of m2")
-    slope2_high: float = _quantity("1/pulse", 0.0, 1.0, "upper truncation of m2")
-    r0_mean_ohm: float = _quantity("ohm", 1e2, 1e6, "mean of the normal population of R0, the LRS just after SET")
-    r0_sd_ohm: float = _quantity("ohm", 1e-3, 1e6, "standard deviation of the population of R0")
-    r0_low_ohm: float = _quantity("ohm", 1.0, 1e7, "lower truncation of R0")
-    r0_high_ohm: float = _quantity("ohm", 1.0, 1e7, "upper truncation of R0")
-    rtn_p_low_high: float = _quantity("1/pulse", 0.0, 1.0, "probability of RTN low to high per pulse")
-    rtn_p_high_low: float = _quantity("1/pulse", 0.0, 1.0, "probability of RTN high to low per pulse")
-    rtn_amplitude_high: float = _quantity("1", 0.0, 5.0, "RTN ceilings are uniform between 0 and this, in ln R")
-    pink_alpha: float = _quantity("1", 0.0, 5.0, "gain of the 1/f noise: of uniform noise through the filter, in ln R")
-    pink_memory: float = _quantity("pulse", 2.0, 1e6, "length of the half-order integrator that the 1/f noise follows")
-    v_ref_v: float = _quantity("V", 0.1, 10.0, "device voltage of the reference weak RESET")
-    efold_v: float = _quantity("V", 0.01, 10.0, "increase of the device voltage that multiplies the slopes by e")
-    width_ref_s: float = _quantity("s", 1e-9, 1.0, "pulse width of the reference weak RESET; stress adds up with width")
-    onset_v: float = _quantity("V", 0.0, 10.0, "device voltage below which a pulse does nothing")
-    ceiling_ohm: float = _quantity(
-        "ohm", 1e3, 1e12, "resistance at which the drift ends: the device is then in the HRS"
-    )
-    intermediate_ratio: float = _quantity(
+    slope1_loc: float = quantity("1/pulse", 0.0, 1.0, "location of the exponential population of slope m1 (t < t*)")
+    slope1_scale: float = quantity("1/pulse", 1e-12, 1.0, "scale of the population of m1")
+    slope1_low: float = quantity("1/pulse", 0.0, 1.0, "lower truncation of m1")
+    slope1_high: float = quantity("1/pulse", 0.0, 1.0, "upper truncation of m1")
+    knee_shape: float = quantity("1", 1e-6, 5.0, "s.d. of ln t* of the log-normal population of the knee t*")
+    knee_scale: float = quantity("pulse", 1e-3, 1e12, "median of the population of t*")
+    knee_low: float = quantity("pulse", 0.0, 1e12, "lower truncation of t*")
+    knee_high: float = quantity("pulse", 0.0, 1e12, "upper truncation of t*")
+    offset_mean: float = quantity("1", -2.0, 2.0, "mean of the normal population of the offset c1")
+    offset_sd: float = quantity("1", 1e-9, 2.0, "standard deviation of the population of c1")
+    offset_low: float = quantity("1", -5.0, 5.0, "lower truncation of c1")
+    offset_high: float = quantity("1", -5.0, 5.0, "upper truncation of c1")
+    slope2_loc: float = quantity("1/pulse", 0.0, 1.0, "location of the exponential population of slope m2 (t >= t*)")
+    slope2_scale: float = quantity("1/pulse", 1e-12, 1.0, "scale of the population of m2")
+    slope2_low: float = quantity("1/pulse", 0.0, 1.0, "lower truncation of m2")
+    slope2_high: float = quantity("1/pulse", 0.0, 1.0, "upper truncation of m2")
+    r0_mean_ohm: float = quantity("ohm", 1e2, 1e6, "mean of the normal population of R0, the LRS just after SET")
+    r0_sd_ohm: float = quantity("ohm", 1e-3, 1e6, "standard deviation of the population of R0")
+    r0_low_ohm: float = quantity("ohm", 1.0, 1e7, "lower truncation of R0")
+    r0_high_ohm: float = quantity("ohm", 1.0, 1e7, "upper truncation of R0")
+    rtn_p_low_high: float = quantity("1/pulse", 0.0, 1.0, "probability of RTN low to high per pulse")
+    rtn_p_high_low: float = quantity("1/pulse", 0.0, 1.0, "probability of RTN high to low per pulse")
+    rtn_amplitude_high: float = quantity("1", 0.0, 5.0, "RTN ceilings are uniform between 0 and this, in ln R")
+    pink_alpha: float = quantity("1", 0.0, 5.0, "gain of the 1/f noise: of uniform noise through the filter, in ln R")
+    pink_memory: float = quantity("pulse", 2.0, 1e6, "length of the half-order integrator that the 1/f noise follows")
+    v_ref_v: float = quantity("V", 0.1, 10.0, "device voltage of the reference weak RESET")
+    efold_v: float = quantity("V", 0.01, 10.0, "increase of the device voltage that multiplies the slopes by e")
+    width_ref_s: float = quantity("s", 1e-9, 1.0, "pulse width of the reference weak RESET; stress adds up with width")
+    onset_v: float = quantity("V", 0.0, 10.0, "device voltage below which a pulse does nothing")
+    ceiling_ohm: float = quantity("ohm", 1e3, 1e12, "resistance at which the drift ends: the device is then in the HRS")
+    intermediate_ratio: float = quantity(
         "1", 1.0, 100.0, "R / R0 from which a weakly reset device is no longer in the LRS but in an intermediate state"
     )
 
@@ -196,20 +194,20 @@ class Sense(_Section):
 
     name = "sense"
 
-    node_capacitance_f: float = _quantity("F", 1e-16, 1e-9, "capacitance of a precharged node with its bit line")
-    swing_v: float = _quantity("V", 0.01, 5.0, "fall of a node at which the latch decides")
-    access_ohm: float = _quantity("ohm", 0.0, 1e6, "series resistance of the access transistor in a read")
-    saturation_a: float = _quantity("A", 1e-7, 1.0, "largest current of a branch at vdd_ref_v")
-    vdd_ref_v: float = _quantity("V", 0.1, 10.0, "core supply for which saturation_a and offset_sigma are given")
-    threshold_v: float = _quantity("V", 0.0, 5.0, "supply at which the amplifier stops working")
-    offset_sigma: float = _quantity("1", 0.0, 2.0, "s.d. over columns of the offset, in ln of the branch resistances")
-    noise_sigma: float = _quantity("1", 0.0, 2.0, "s.d. from sense to sense, in ln of the branch resistances")
-    precharge_min_s: float = _quantity("s", 0.0, 1.0, "shortest precharge that charges both nodes")
-    reference_c: float = _quantity("degC", -100.0, 300.0, "temperature for which all of these are given")
-    threshold_per_k: float = _quantity("V/K", -1e-2, 1e-2, "change of threshold_v and swing_v with temperature")
-    mobility_exponent: float = _quantity("1", 0.0, 3.0, "currents go as the absolute temperature to minus this power")
-    corner_threshold_v: float = _quantity("V", 0.0, 0.5, "SS raises threshold_v and swing_v by this, FF lowers them")
-    corner_mobility: float = _quantity("1", 0.0, 0.9, "SS lowers the currents by this fraction, FF raises them")
+    node_capacitance_f: float = quantity("F", 1e-16, 1e-9, "capacitance of a precharged node with its bit line")
+    swing_v: float = quantity("V", 0.01, 5.0, "fall of a node at which the latch decides")
+    access_ohm: float = quantity("ohm", 0.0, 1e6, "series resistance of the access transistor in a read")
+    saturation_a: float = quantity("A", 1e-7, 1.0, "largest current of a branch at vdd_ref_v")
+    vdd_ref_v: float = quantity("V", 0.1, 10.0, "core supply for which saturation_a and offset_sigma are given")
+    threshold_v: float = quantity("V", 0.0, 5.0, "supply at which the amplifier stops working")
+    offset_sigma: float = quantity("1", 0.0, 2.0, "s.d. over columns of the offset, in ln of the branch resistances")
+    noise_sigma: float = quantity("1", 0.0, 2.0, "s.d. from sense to sense, in ln of the branch resistances")
+    precharge_min_s: float = quantity("s", 0.0, 1.0, "shortest precharge that charges both nodes")
+    reference_c: float = quantity("degC", -100.0, 300.0, "temperature for which all of these are given")
+    threshold_per_k: float = quantity("V/K", -1e-2, 1e-2, "change of threshold_v and swing_v with temperature")
+    mobility_exponent: float = quantity("1", 0.0, 3.0, "currents go as the absolute temperature to minus this power")
+    corner_threshold_v: float = quantity("V", 0.0, 0.5, "SS raises threshold_v and swing_v by this, FF lowers them")
+    corner_mobility: float = quantity("1", 0.0, 0.9, "SS lowers the currents by this fraction, FF raises them")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -225,18 +223,18 @@ class Endurance(_Section):
 
     name = "endurance"
 
-    cycles_ref: float = _quantity("cycle", 1.0, 1e18, "cyclability at set_ref_a, reset_ref_v and width_ref_s")
-    set_ref_a: float = _quantity("A", 1e-7, 1e-2, "compliance current of the reference SET")
-    set_exponent: float = _quantity("1", 0.0, 20.0, "wear of a SET goes as the compliance current to this power")
-    reset_ref_v: float = _quantity("V", 0.1, 10.0, "device voltage of the reference RESET")
-    reset_efold_v: float = _quantity("V", 0.01, 10.0, "increase of the device voltage that multiplies RESET wear by e")
-    width_ref_s: float = _quantity("s", 1e-9, 1.0, "pulse width of the reference SET and RESET")
-    width_exponent: float = _quantity("1", 0.0, 2.0, "wear of a pulse goes as its width to this power")
-    wear_exponent: float = _quantity("1", 0.1, 5.0, "the HRS changes with the wear to this power")
-    window_loss: float = _quantity("1", 0.0, 10.0, "fall of ln R of the HRS median at a wear of 1")
-    spread_growth: float = _quantity("1", 0.0, 10.0, "relative growth of hrs.sigma_c2c at a wear of 1")
-    stuck_wear: float = _quantity("1", 1e-3, 1e6, "median over devices of the wear at which one sticks in the LRS")
-    stuck_sigma: float = _quantity("1", 0.0, 3.0, "device-to-device standard deviation of ln of that wear")
+    cycles_ref: float = quantity("cycle", 1.0, 1e18, "cyclability at set_ref_a, reset_ref_v and width_ref_s")
+    set_ref_a: float = quantity("A", 1e-7, 1e-2, "compliance current of the reference SET")
+    set_exponent: float = quantity("1", 0.0, 20.0, "wear of a SET goes as the compliance current to this power")
+    reset_ref_v: float = quantity("V", 0.1, 10.0, "device voltage of the reference RESET")
+    reset_efold_v: float = quantity("V", 0.01, 10.0, "increase of the device voltage that multiplies RESET wear by e")
+    width_ref_s: float = quantity("s", 1e-9, 1.0, "pulse width of the reference SET and RESET")
+    width_exponent: float = quantity("1", 0.0, 2.0, "wear of a pulse goes as its width to this power")
+    wear_exponent: float = quantity("1", 0.1, 5.0, "the HRS changes with the wear to this power")
+    window_loss: float = quantity("1", 0.0, 10.0, "fall of ln R of the HRS median at a wear of 1")
+    spread_growth: float = quantity("1", 0.0, 10.0, "relative growth of hrs.sigma_c2c at a wear of 1")
+    stuck_wear: float = quantity("1", 1e-3, 1e6, "median over devices of the wear at which one sticks in the LRS")
+    stuck_sigma: float = quantity("1", 0.0, 3.0, "device-to-device standard deviation of ln of that wear")
 
 
 @dataclass(frozen=True)
@@ -248,13 +246,13 @@ class Retention(_Section):
 
     name = "retention"
 
-    reference_c: float = _quantity("degC", -100.0, 300.0, "temperature at which onset_s is given")
-    activation_ev: float = _quantity("eV", 0.0, 5.0, "Arrhenius activation energy of the time scale")
-    onset_s: float = _quantity("s", 1e-9, 1e12, "time from which the drift counts decades, at reference_c")
-    lrs_drift: float = _quantity("1/decade", -2.0, 2.0, "mean drift of ln R of the LRS")
-    lrs_sigma: float = _quantity("1/decade", 0.0, 2.0, "standard deviation of the drift of ln R of the LRS")
-    hrs_drift: float = _quantity("1/decade", -2.0, 2.0, "mean drift of ln R of the HRS")
-    hrs_sigma: float = _quantity("1/decade", 0.0, 2.0, "standard deviation of the drift of ln R of the HRS")
+    reference_c: float = quantity("degC", -100.0, 300.0, "temperature at which onset_s is given")
+    activation_ev: float = quantity("eV", 0.0, 5.0, "Arrhenius activation energy of the time scale")
+    onset_s: float = quantity("s", 1e-9, 1e12, "time from which the drift counts decades, at reference_c")
+    lrs_drift: float = quantity("1/decade", -2.0, 2.0, "mean drift of ln R of the LRS")
+    lrs_sigma: float = quantity("1/decade", 0.0, 2.0, "standard deviation of the drift of ln R of the LRS")
+    hrs_drift: float = quantity("1/decade", -2.0, 2.0, "mean drift of ln R of the HRS")
+    hrs_sigma: float = quantity("1/decade", 0.0, 2.0, "standard deviation of the drift of ln R of the HRS")
 
 
 @dataclass(frozen=True)
@@ -263,11 +261,11 @@ class Temperature(_Section):
 
     name = "temperature"
 
-    reference_c: float = _quantity("degC", -100.0, 300.0, "temperature for which all resistances are given")
-    low_c: float = _quantity("degC", -273.0, 300.0, "lowest temperature that the model is good for")
-    high_c: float = _quantity("degC", -100.0, 1000.0, "highest temperature that the model is good for")
-    lrs_per_k: float = _quantity("1/K", -0.01, 0.01, "relative change of the LRS: metallic, positive")
-    hrs_activation_ev: float = _quantity("eV", 0.0, 2.0, "activation energy of conduction in HRS and virgin devices")
+    reference_c: float = quantity("degC", -100.0, 300.0, "temperature for which all resistances are given")
+    low_c: float = quantity("degC", -273.0, 300.0, "lowest temperature that the model is good for")
+    high_c: float = quantity("degC", -100.0, 1000.0, "highest temperature that the model is good for")
+    lrs_per_k: float = quantity("1/K", -0.01, 0.01, "relative change of the LRS: metallic, positive")
+    hrs_activation_ev: float = quantity("eV", 0.0, 2.0, "activation energy of conduction in HRS and virgin devices")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -281,10 +279,10 @@ class ReadNoise(_Section):
 
     name = "read_noise"
 
-    sigma_ref: float = _quantity("1", 0.0, 1.0, "standard deviation of ln R at resistance_ref_ohm")
-    resistance_ref_ohm: float = _quantity("ohm", 1.0, 1e9, "resistance for which sigma_ref is given")
-    exponent: float = _quantity("1", 0.0, 2.0, "the standard deviation grows as the resistance to this power")
-    sigma_high: float = _quantity("1", 0.0, 2.0, "largest standard deviation of ln R")
+    sigma_ref: float = quantity("1", 0.0, 1.0, "standard deviation of ln R at resistance_ref_ohm")
+    resistance_ref_ohm: float = quantity("ohm", 1.0, 1e9, "resistance for which sigma_ref is given")
+    exponent: float = quantity("1", 0.0, 2.0, "the standard deviation grows as the resistance to this power")
+    sigma_high: float = quantity("1", 0.0, 2.0, "largest standard deviation of ln R")
 
 
 @dataclass(frozen=True)
@@ -293,10 +291,10 @@ class Defects(_Section):
 
     name = "defects"
 
-    stuck_lrs: float = _quantity("1", 0.0, 1.0, "fraction of devices stuck in the LRS")
-    stuck_hrs: float = _quantity("1", 0.0, 1.0, "fraction of devices that never leave a high resistance")
-    open: float = _quantity("1", 0.0, 1.0, "fraction of devices that are not connected")
-    open_ohm: float = _quantity("ohm", 1e8, 1e15, "leakage resistance of an open device")
+    stuck_lrs: float = quantity("1", 0.0, 1.0, "fraction of devices stuck in the LRS")
+    stuck_hrs: float = quantity("1", 0.0, 1.0, "fraction of devices that never leave a high resistance")
+    open: float = quantity("1", 0.0, 1.0, "fraction of devices that are not connected")
+    open_ohm: float = quantity("ohm", 1e8, 1e15, "leakage resistance of an open device")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -310,11 +308,11 @@ class AbsoluteMaximum(_Section):
 
     name = "absolute_maximum"
 
-    vdd_v: float = _quantity("V", 0.1, 30.0, "core supply")
-    vddc_v: float = _quantity("V", 0.1, 30.0, "column supply")
-    vddr_v: float = _quantity("V", 0.1, 30.0, "word-line supply")
-    direct_v: float = _quantity("V", 0.1, 30.0, "voltage across a device at the direct-access pads, either polarity")
-    damage_fraction: float = _quantity("1", 0.0, 1.0, "fraction of devices damaged by one exposure of the supplies")
+    vdd_v: float = quantity("V", 0.1, 30.0, "core supply")
+    vddc_v: float = quantity("V", 0.1, 30.0, "column supply")
+    vddr_v: float = quantity("V", 0.1, 30.0, "word-line supply")
+    direct_v: float = quantity("V", 0.1, 30.0, "voltage across a device at the direct-access pads, either polarity")
+    damage_fraction: float = quantity("1", 0.0, 1.0, "fraction of devices damaged by one exposure of the supplies")
 
 
 @dataclass(frozen=True)
@@ -323,9 +321,9 @@ class ReadError(_Section):
 
     name = "read_error"
 
-    stuck_fraction: float = _quantity("1", 0.0, 1.0, "fraction of cells that cannot be given one of the two weights")
-    random_rate: float = _quantity("1", 0.0, 1.0, "probability that programming leaves a wrong weight in a good cell")
-    transient_rate: float = _quantity("1", 0.0, 1.0, "probability that a single sense differs from the cell's majority")
+    stuck_fraction: float = quantity("1", 0.0, 1.0, "fraction of cells that cannot be given one of the two weights")
+    random_rate: float = quantity("1", 0.0, 1.0, "probability that programming leaves a wrong weight in a good cell")
+    transient_rate: float = quantity("1", 0.0, 1.0, "probability that a single sense differs from the cell's majority")
 
 
 @dataclass(frozen=True)

@@ -6,15 +6,10 @@ A memory's parameters derive from :class:`Parameters`; :mod:`data.memory_files` 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import field, fields
-from typing import Any, ClassVar
+from dataclasses import fields
+from typing import ClassVar
 
-from models.device_model import Bounds, check_value
-
-
-def quantity(unit: str, low: float, high: float, doc: str) -> Any:
-    """A dataclass field for a plain float in ``unit`` within ``low`` to ``high``, both allowed."""
-    return field(metadata={"bounds": Bounds(unit, low, high, doc)})
+from models.device_model import Bounds, check_value, quantity
 
 
 class Parameters:
@@ -37,3 +32,6 @@ class Parameters:
     def schema(cls) -> Mapping[str, Bounds]:
         """Field name to its unit, allowed range and documentation."""
         return {item.name: item.metadata["bounds"] for item in fields(cls)}  # type: ignore[arg-type]
+
+
+__all__ = ["Parameters", "quantity"]

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -176,7 +177,7 @@ class Setting:
         return self.reply(asked[0] if asked else getattr(self.owner(*where), self.attribute))
 
 
-class ScpiInstrument:
+class ScpiInstrument(ABC):
     """Executes program messages. Safe to call from several threads.
 
     Args:
@@ -211,9 +212,9 @@ class ScpiInstrument:
             self._reply_waits = False
             self.reset()
 
+    @abstractmethod
     def reset(self) -> None:
         """Put all settings to their *RST values."""
-        raise NotImplementedError
 
     def execute(self, line: bytes) -> bytes | None:
         """Act on one program message; return the replies of its queries joined by semicolons."""
@@ -347,7 +348,7 @@ class ScpiInstrument:
     def _self_test(self) -> str:
         return "0"
 
-    @command("*WAI")
+    @command("*WAI")  # noqa: B027 (there is nothing to do, on any instrument)
     @command("STATus:PRESet")
     def _nothing_to_do(self) -> None:
         """Commands are executed one after the other, so there is never anything to wait for."""
