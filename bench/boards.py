@@ -31,18 +31,28 @@ def open_board(config: BenchFile) -> BenchBoard:
         WrongInstrument: a board of another dialect or version answers.
     """
     section = config.board
-    limits = BoardLimits(
-        width=config.limit("pulse_width_s", "s"),
-        count=config.limit("pulse_count", "pulses"),
-        window=config.limit("sense_window_s", "s"),
-    )
+    limits = board_limits(config)
     port = resolve_port(section.port)
     chip_id = UNNAMED if config.chip.id is None else config.chip.id
     if section.driver == "c2n-column":
         return ColumnBoard(open_c2n(port, COLUMN, section.baudrate), config.geometry, chip_id)
     if section.driver == "c2n-ternary":
-        firmware = section.firmware
-        assert firmware is not None  # the bench file was checked
-        timing = FirmwareTiming(firmware.pulse_width_s, firmware.precharge_s, firmware.window_s)
-        return TernaryBoard(open_c2n(port, TERNARY, section.baudrate), limits, chip_id, timing)
+        return TernaryBoard(open_c2n(port, TERNARY, section.baudrate), limits, chip_id, firmware_timing(config))
     return FramedBoard(open_framed(port, section.baudrate), limits)
+
+
+def board_limits(config: BenchFile) -> BoardLimits:
+    """The bench file's envelope of what a board may be asked."""
+    return BoardLimits(
+        width=config.limit("pulse_width_s", "s"),
+        count=config.limit("pulse_count", "pulses"),
+        window=config.limit("sense_window_s", "s"),
+        cycles=config.limit("cycle_count", "cycles"),
+    )
+
+
+def firmware_timing(config: BenchFile) -> FirmwareTiming:
+    """What a C2N ternary board times by itself, as its bench file says."""
+    firmware = config.board.firmware
+    assert firmware is not None  # the bench file was checked
+    return FirmwareTiming(firmware.pulse_width_s, firmware.precharge_s, firmware.window_s)

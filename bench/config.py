@@ -13,7 +13,8 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from drivers.limits import Range
-from drivers.operating_points import DirectPoint, OperatingPoints, PulsePoint, RailVoltages, SensePoint
+from drivers.operating_points import CyclePoint, DirectPoint, OperatingPoints, PulsePoint, RailVoltages, SensePoint
+from drivers.world_clock import URL
 from models.cells import Geometry
 from models.exceptions import UserMistake
 
@@ -80,6 +81,7 @@ class TemperatureSection(Section):
     driver: Literal["temptronic-ats545"]
     resource: str
     serial: str | None = None
+    moves_head: bool = False
 
 
 class Firmware(Section):
@@ -149,6 +151,13 @@ class DirectAt(RailsAt):
     compliance_a: Annotated[float, Field(gt=0)]
 
 
+class CycleAt(RailsAt):
+    """The operating point of the board's own cycling loop, at whose rails both polarities must switch."""
+
+    set_width_s: Seconds
+    reset_width_s: Seconds
+
+
 class Points(Section):
     """The operating points, named as the field names them."""
 
@@ -158,6 +167,7 @@ class Points(Section):
     WEAK_RESET: PulseAt
     SENSE: SenseAt
     DIRECT: DirectAt
+    CYCLE: CycleAt | None = None
 
 
 class Limits(Section):
@@ -168,6 +178,7 @@ class Limits(Section):
     vddr_v: Span
     pulse_width_s: Span
     pulse_count: tuple[int, int]
+    cycle_count: tuple[int, int] = (1, 10**12)
     sense_window_s: Span
     smu_voltage_v: Span
     smu_compliance_a: Span
@@ -207,6 +218,8 @@ class BenchFile(Section):
     schema_: Literal["rram-bench bench 1"] = Field(alias="schema")
     name: str
     simulated: bool = False
+    world_clock: str | None = None
+    procedures: Path | None = None
     supply: Supply
     smu: Smu | None = None
     pulse_source: PulseSourceSection | None = None
@@ -218,12 +231,29 @@ class BenchFile(Section):
     interlocks: InterlockLimits = InterlockLimits()
 
     @model_validator(mode="after")
+    def _only_a_simulated_world_has_a_clock(self) -> Self:
+        if self.world_clock is None:
+            return self
+        if not self.simulated:
+            raise ValueError(
+                "world_clock is for simulated benches only (simulated = true); remove it: time is real here"
+            )
+        if URL.fullmatch(self.world_clock) is None:
+            raise ValueError(f"world_clock: {self.world_clock!r} is not of the form socket://HOST:PORT")
+        return self
+
+    @model_validator(mode="after")
     def _points_within_limits(self) -> Self:
         low_precharge, high_precharge = self.limits.sense_window_s
         for name, point in self.operating_points:
+            if point is None:
+                continue
             checks = {"vdd_v": point.vdd_v, "vddc_v": point.vddc_v, "vddr_v": point.vddr_v}
             if isinstance(point, PulseAt):
                 checks["pulse_width_s"] = point.width_s
+            if isinstance(point, CycleAt):
+                for width_s in (point.set_width_s, point.reset_width_s):
+                    self._check_within(name, "pulse_width_s", width_s)
             if isinstance(point, SenseAt):
                 checks["sense_window_s"] = point.window_s
                 if not low_precharge <= point.precharge_s <= high_precharge:
@@ -235,11 +265,7 @@ class BenchFile(Section):
                 checks["smu_voltage_v"] = point.read_v
                 checks["smu_compliance_a"] = point.compliance_a
             for key, value in checks.items():
-                low, high = getattr(self.limits, key)
-                if not low <= value <= high:
-                    raise ValueError(
-                        f"operating_points.{name}: {value:g} is outside limits.{key} = [{low:g}, {high:g}]"
-                    )
+                self._check_within(name, key, value)
         for role, key in (("pulse_source", "pulse_level_v"), ("temperature", "temperature_c")):
             if getattr(self, role) is not None and getattr(self.limits, key) is None:
                 raise ValueError(f"limits.{key} is missing: the bench has a [{role}], which must have limits")
@@ -252,6 +278,11 @@ class BenchFile(Section):
                 f"{slowest:g} s may pass (supply.settle_s and a reading); lengthen it, or set 0 to switch it off"
             )
         return self
+
+    def _check_within(self, point: str, key: str, value: float) -> None:
+        low, high = getattr(self.limits, key)
+        if not low <= value <= high:
+            raise ValueError(f"operating_points.{point}: {value:g} is outside limits.{key} = [{low:g}, {high:g}]")
 
     @property
     def geometry(self) -> Geometry:
@@ -284,6 +315,9 @@ class BenchFile(Section):
             weak_reset=PulsePoint("WEAK_RESET", at.WEAK_RESET.rails, at.WEAK_RESET.width_s),
             sense=SensePoint("SENSE", at.SENSE.rails, at.SENSE.precharge_s, at.SENSE.window_s),
             direct=DirectPoint("DIRECT", at.DIRECT.rails, at.DIRECT.read_v, at.DIRECT.compliance_a),
+            cycle=None
+            if at.CYCLE is None
+            else CyclePoint("CYCLE", at.CYCLE.rails, at.CYCLE.set_width_s, at.CYCLE.reset_width_s),
         )
 
 
@@ -319,6 +353,8 @@ def explain(error: ValidationError) -> str:
 def load_bench_file(path: Path) -> tuple[BenchFile, str]:
     """Read and check a bench file; return it with its text, which goes into every run file.
 
+    Its folder of procedures is taken from the file's own place.
+
     Raises:
         UserMistake: no such file, not readable, or wrong content.
     """
@@ -327,4 +363,7 @@ def load_bench_file(path: Path) -> tuple[BenchFile, str]:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not a text file"
         raise UserMistake(f"bench file {path}: {reason}; name an existing file, or use --bench simulated") from None
-    return parse_bench_file(text, str(path)), text
+    config = parse_bench_file(text, str(path))
+    if config.procedures is not None:
+        config = config.model_copy(update={"procedures": path.absolute().parent / config.procedures})
+    return config, text

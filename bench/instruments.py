@@ -50,6 +50,11 @@ SMUS: Mapping[str, Callable[[VisaLink, SmuLimits, str | None], BenchSmu]] = {
 
 def open_supply(config: BenchFile) -> BenchSupply:
     """Open the supply of the rails. Raises LinkError when nobody answers there."""
+    return supply_on(open_visa(config.supply.resource), config)
+
+
+def supply_on(link: VisaLink, config: BenchFile) -> BenchSupply:
+    """The supply at the far end of ``link``, behind the bench file's limits; nothing is sent."""
     section = config.supply
     current = Range(0.0, section.current_limit_a, "A", f"supply.current_limit_a of bench {config.name!r}")
     limits = {
@@ -58,16 +63,23 @@ def open_supply(config: BenchFile) -> BenchSupply:
     }
     # The core supply goes down last: CMOS must stay powered while the array rails fall.
     off_order = (section.channels.vddc, section.channels.vddr, section.channels.vdd)
-    return SUPPLIES[section.driver](open_visa(section.resource), limits, section.serial, off_order)
+    return SUPPLIES[section.driver](link, limits, section.serial, off_order)
 
 
 def open_smu(config: BenchFile) -> BenchSmu | None:
     """Open the source-measure unit, or None where the bench has none."""
+    return None if config.smu is None else smu_on(open_visa(config.smu.resource), config)
+
+
+def smu_on(link: VisaLink, config: BenchFile) -> BenchSmu:
+    """The source-measure unit at the far end of ``link``, behind the bench file's limits; nothing is sent.
+
+    The bench file must have one.
+    """
     section = config.smu
-    if section is None:
-        return None
+    assert section is not None
     limits = SmuLimits(config.limit("smu_voltage_v", "V"), config.limit("smu_compliance_a", "A"))
-    return SMUS[section.driver](open_visa(section.resource), limits, section.serial)
+    return SMUS[section.driver](link, limits, section.serial)
 
 
 def open_pulse_source(config: BenchFile) -> PulseSource | None:

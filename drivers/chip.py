@@ -6,10 +6,13 @@ operating point, through limits that no caller can step over, and tells the list
 
 from __future__ import annotations
 
+import copy
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import partial
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,12 +20,20 @@ from numpy.typing import NDArray
 from drivers.errors import InDoubt, LimitError
 from drivers.limits import Range
 from drivers.operating_points import OperatingPoints, PulsePoint, RailVoltages
+from drivers.pieces import OVERHEAD_S, pieces, spans
 from drivers.rails import SupplyRails
 from drivers.roles import ControllerBoard, Measurement, SourceMeasureUnit
 from models.cells import Device, DeviceMask, Geometry, Polarity, Weights, checked_weights, lrs_devices
 from models.exceptions import BenchFailure
 
+T = TypeVar("T")
+
 ATTEMPTS = Range(1, 10_000, "passes", "the chip's programming")
+CYCLES = Range(1, 10**12, "cycles", "the chip's cycling")
+REPEATS = Range(1, 1_000_000, "senses", "the chip's reading")
+
+SPOTS = 32
+"""So many resistances are measured between two confirmations of the rails."""
 
 
 class OperationKind(IntEnum):
@@ -35,6 +46,8 @@ class OperationKind(IntEnum):
     SENSE = 4
     XNOR = 5
     RESISTANCE = 6
+    CYCLE = 7
+    SWEEP = 8
 
 
 class Outcome(IntEnum):
@@ -60,8 +73,8 @@ class Operation:
         devices: ``(rows, cols, 2)`` bool, the devices it acted on.
         rails: set points.
         measured: what the rails measured right after it; None where it is in doubt.
-        width_s: pulse width, or sense window; 0 for a resistance measurement.
-        count: pulses, senses, or input vectors.
+        width_s: pulse width (of the SET in a cycle), or sense window; 0 for a measurement through direct access.
+        count: pulses or cycles per device, senses, input vectors, or points of a sweep.
         seconds: how long it took, rails included.
         outcome: DONE, or IN_DOUBT where pulses were sent and never acknowledged; ``devices`` are then those in doubt.
     """
@@ -107,8 +120,23 @@ class Programming:
         return int((self.verdict == Verdict.FAILED).sum())
 
 
+class DeviceReading(NamedTuple):
+    """One device measured through direct access."""
+
+    row: int
+    col: int
+    device: Device
+    reading: Measurement
+
+
 class Chip:
     """A chip in its socket: the board drives its lines, the supply its rails, the source-measure unit its pads.
+
+    Attributes:
+        points: operating points; :meth:`at` gives the same chip with others.
+        listeners: told of each operation once it is done, or known to be in doubt.
+        gates: called before each exchange that moves or drives anything; what one raises keeps it from being sent.
+            Between two exchanges of one operation a gate may switch the outputs off: they are brought back.
 
     Args:
         board: the controller board.
@@ -125,6 +153,30 @@ class Chip:
         self._smu = smu
         self.points = points
         self.listeners: list[Callable[[Operation], None]] = []
+        self.gates: list[Callable[[], None]] = []
+
+    def __repr__(self) -> str:
+        rows, cols = self.geometry
+        return f"<Chip {self.chip_id}: {rows} x {cols} cells>"
+
+    def at(self, points: OperatingPoints) -> Chip:
+        """The same chip, on the same wires and with the same listeners and gates, at other operating points.
+
+        Nothing is sent; the limits of the bench hold for these points when they are used.
+        """
+        view = copy.copy(self)
+        view.points = points
+        return view
+
+    @property
+    def measures(self) -> bool:
+        """Whether the bench has a source-measure unit on the direct-access pads."""
+        return self._smu is not None
+
+    @property
+    def cycles_fast(self) -> bool:
+        """Whether cycles run in the board's own loop, at the operating point CYCLE."""
+        return self._board.cycles and self.points.cycle is not None
 
     @property
     def geometry(self) -> Geometry:
@@ -191,16 +243,42 @@ class Chip:
         verdict = np.where(mask, np.where(sensed == target, Verdict.VERIFIED, Verdict.FAILED), Verdict.UNUSED)
         return Programming(target, mask, sensed, verdict.astype(np.int8), passes, raw_errors)
 
+    def cycle(self, devices: DeviceMask, count: int) -> None:
+        """Cycle the selected devices ``count`` times, SET and then RESET.
+
+        In the board's own loop where there is one, at the operating point CYCLE; with SET and RESET at their own rails
+        otherwise, which takes as long as the supply needs to move between them.
+
+        Raises:
+            LimitError: before anything is sent.
+        """
+        mask = self._checked_mask(OperationKind.CYCLE, devices)
+        cycles = CYCLES.check_int(count, "cycles")
+        if not mask.any():
+            return
+        point = self.points.cycle
+        if point is None or not self._board.cycles:
+            for _ in range(cycles):
+                self.set(mask)
+                self.reset(mask)
+            return
+        self._board.check_cycle(mask, point.set_width_s, point.reset_width_s, cycles)
+        widths = point.set_width_s, point.reset_width_s
+        for part, some in pieces(mask, cycles, sum(widths) + 2 * OVERHEAD_S):
+            call = partial(self._board.cycle, part, *widths, some)
+            self._act(OperationKind.CYCLE, point.rails, part, point.set_width_s, some, call)
+
     def read(self, repeats: int = 1) -> NDArray[np.int8]:
         """Sense the whole array ``repeats`` times: ``(repeats, rows, cols)``, +1, -1, or 0 for undecided."""
         point = self.points.sense
-        self._board.check_sense(point.precharge_s, point.window_s, repeats)
-        started = time.monotonic()
-        self._rails.apply(point.rails)
-        sensed = self._board.sense(point.precharge_s, point.window_s, repeats)
+        senses = REPEATS.check_int(repeats, "senses")
+        self._board.check_sense(point.precharge_s, point.window_s, senses)
         everything = ~self.no_devices()
-        self._tell(OperationKind.SENSE, everything, point.rails, point.window_s, repeats, started)
-        return sensed
+        parts = []
+        for some in spans(senses, self.geometry.rows * (point.precharge_s + point.window_s + OVERHEAD_S)):
+            call = partial(self._board.sense, point.precharge_s, point.window_s, some)
+            parts.append(self._act(OperationKind.SENSE, point.rails, everything, point.window_s, some, call))
+        return np.concatenate(parts)
 
     def xnor(self, inputs: NDArray[np.int8], geometry: Geometry | None = None) -> NDArray[np.int16]:
         """Sums of XNOR in the sense amplifiers, over the upper left ``geometry`` cells (all by default).
@@ -214,69 +292,173 @@ class Chip:
         used = self.geometry if geometry is None else geometry
         point = self.points.sense
         self._board.check_xnor(inputs, point.precharge_s, point.window_s, used)
-        started = time.monotonic()
-        self._rails.apply(point.rails)
-        sums = self._board.xnor(inputs, point.precharge_s, point.window_s, used)
         devices = self.no_devices()
         devices[: used.rows, : used.cols] = True
-        self._tell(OperationKind.XNOR, devices, point.rails, point.window_s, len(inputs), started)
-        return sums
+        parts = [np.zeros((0, used.rows), dtype=np.int16)]
+        done = 0
+        for some in spans(len(inputs), used.rows * (point.precharge_s + point.window_s + OVERHEAD_S)):
+            call = partial(self._board.xnor, inputs[done : done + some], point.precharge_s, point.window_s, used)
+            parts.append(self._act(OperationKind.XNOR, point.rails, devices, point.window_s, some, call))
+            done += some
+        return np.concatenate(parts)
 
     def resistance(self, row: int, col: int, device: Device) -> Measurement:
         """Measure one device through direct access; its resistance is voltage over current.
 
         Raises:
+            LimitError: there is no such device; nothing is sent.
             BenchFailure: the bench has no source-measure unit.
         """
-        if self._smu is None:
-            raise BenchFailure("this bench has no source-measure unit: a resistance cannot be measured")
-        point = self.points.direct
         self._board.check_device(row, col, device)
+        return self._spots(np.array([[row, col, device]]))[0].reading
+
+    def resistances(self, devices: DeviceMask) -> Iterator[DeviceReading]:
+        """Measure the selected devices one by one through direct access, in row-major order, BL before BLb.
+
+        A reading is given out once the rails were confirmed to stand after it; a stop in between loses no more than
+        the last few.
+
+        Raises:
+            BenchFailure: the bench has no source-measure unit, or the board's watchdog ran out.
+        """
+        chosen = np.argwhere(self._checked_mask(OperationKind.RESISTANCE, devices))
+        for start in range(0, len(chosen), SPOTS):
+            yield from self._spots(chosen[start : start + SPOTS])
+
+    def sweep(
+        self, row: int, col: int, device: Device, volts: Sequence[float], compliance_a: float
+    ) -> list[Measurement]:
+        """Force ``volts`` one after the other on one device through direct access, and measure at each.
+
+        The output is at 0 V before the first and off after the last.
+
+        Args:
+            volts: in V; positive works in the SET direction, negative in the RESET direction.
+            compliance_a: current limit in A.
+
+        Raises:
+            LimitError: a level or the compliance is outside the envelope; nothing is sent.
+            BenchFailure: the bench has no source-measure unit, or the board's watchdog ran out.
+        """
+        smu = self._source_measure_unit()
+        rails = self.points.direct.rails
+        self._board.check_device(row, col, device)
+        for level in (0.0, *volts):
+            smu.check_source(level, compliance_a)
         started = time.monotonic()
-        self._rails.apply(point.rails)
-        self._board.connect_device(row, col, device)
+        readings: list[Measurement] = []
+        driven = False
         try:
-            self._smu.set_source(point.read_v, point.compliance_a)
-            self._smu.set_output(True)
-            reading = self._smu.measure()
-            if self._board.status().watchdog_tripped:
-                raise BenchFailure(
-                    f"the board's watchdog tripped while device ({row}, {col}, {Device(device).name}) was measured and "
-                    "took it off the pads; the reading is not used. Lengthen board.watchdog_s"
-                )
+            smu.set_source(0.0, compliance_a)
+            # A range that follows the level overshoots where it changes, enough to disturb a device.
+            smu.set_source_range(max(map(abs, volts), default=0.0))
+            for level in volts:
+                self._pass_gates()
+                if not driven or self._rails.applied != rails:
+                    self._rails.apply(rails)
+                    self._board.connect_device(row, col, device)
+                    driven = True
+                    smu.set_source(0.0, compliance_a)
+                    smu.set_output(True)
+                smu.set_source(level, compliance_a)
+                readings.append(smu.measure())
+            self._check_watchdog(f"device ({row}, {col}, {Device(device).name}) was swept")
         finally:
             # The pads go back to 0 V before the switch matrix moves, whatever happened.
             try:
-                self._smu.set_output(False)
+                smu.set_output(False)
+                smu.set_source_range(None)
             finally:
-                self._board.disconnect_device()
+                if driven:
+                    self._board.disconnect_device()
         devices = self.no_devices()
         devices[row, col, device] = True
-        self._tell(OperationKind.RESISTANCE, devices, point.rails, 0.0, 1, started)
-        return reading
+        self._tell(OperationKind.SWEEP, devices, rails, 0.0, len(readings), started)
+        return readings
 
-    def _pulse(
-        self, kind: OperationKind, point: PulsePoint, polarity: Polarity, devices: DeviceMask, count: int
-    ) -> None:
+    def _spots(self, chosen: NDArray[np.int64]) -> list[DeviceReading]:
+        """Measure a few devices, ``(n, 3)`` of row, column and device."""
+        smu, point = self._source_measure_unit(), self.points.direct
+        started = time.monotonic()
+        readings: list[DeviceReading] = []
+        prepared = False
+        try:
+            for row, col, device in chosen.tolist():
+                self._pass_gates()
+                if not prepared or self._rails.applied != point.rails:
+                    self._rails.apply(point.rails)
+                    smu.set_source(point.read_v, point.compliance_a)
+                    prepared = True
+                # The output is off here: the switch matrix never moves while the pads are driven.
+                self._board.connect_device(row, col, Device(device))
+                readings.append(DeviceReading(row, col, Device(device), smu.spot()))
+            self._check_watchdog(f"{len(readings)} device(s) from ({row}, {col}) back were measured")
+        finally:
+            if prepared:
+                self._board.disconnect_device()
+        devices = self.no_devices()
+        devices[tuple(chosen.T)] = True
+        self._tell(OperationKind.RESISTANCE, devices, point.rails, 0.0, 1, started)
+        return readings
+
+    def _source_measure_unit(self) -> SourceMeasureUnit:
+        if self._smu is None:
+            raise BenchFailure("this bench has no source-measure unit: a resistance cannot be measured")
+        return self._smu
+
+    def _check_watchdog(self, what: str) -> None:
+        if self._board.status().watchdog_tripped:
+            raise BenchFailure(
+                f"the board's watchdog tripped while {what} and took the pads off; these readings are not used. "
+                "Lengthen board.watchdog_s"
+            )
+
+    def _checked_mask(self, kind: OperationKind, devices: DeviceMask) -> DeviceMask:
         mask = np.asarray(devices)
         if mask.dtype != bool or mask.shape != (*self.geometry, 2):
             raise LimitError(
                 f"{kind.name}: the mask of devices is {mask.dtype} of shape {mask.shape}, "
                 f"expected bool of shape {(*self.geometry, 2)}"
             )
+        return mask
+
+    def _pulse(
+        self, kind: OperationKind, point: PulsePoint, polarity: Polarity, devices: DeviceMask, count: int
+    ) -> None:
+        mask = self._checked_mask(kind, devices)
         if not mask.any():
             return
         self._board.check_pulse(polarity, mask, point.width_s, count)
+        for part, some in pieces(mask, count, point.width_s + OVERHEAD_S):
+            call = partial(self._board.pulse, polarity, part, point.width_s, some)
+            self._act(kind, point.rails, part, point.width_s, some, call)
+
+    def _act(
+        self,
+        kind: OperationKind,
+        rails: RailVoltages,
+        devices: DeviceMask,
+        width_s: float,
+        count: int,
+        call: Callable[[], T],
+    ) -> T:
+        """One exchange with the array: gates, rails, the exchange itself, and word of it to the listeners."""
+        self._pass_gates()
         started = time.monotonic()
-        self._rails.apply(point.rails)
+        self._rails.apply(rails)
         try:
-            self._board.pulse(polarity, mask, point.width_s, count)
+            answer = call()
         except InDoubt as doubt:
             doubtful = self.no_devices()
             doubtful[tuple(np.array(doubt.devices, dtype=np.int64).reshape(-1, 3).T)] = True
-            self._tell(kind, doubtful, point.rails, point.width_s, count, started, Outcome.IN_DOUBT)
+            self._tell(kind, doubtful, rails, width_s, count, started, Outcome.IN_DOUBT)
             raise
-        self._tell(kind, mask, point.rails, point.width_s, count, started)
+        self._tell(kind, devices, rails, width_s, count, started)
+        return answer
+
+    def _pass_gates(self) -> None:
+        for gate in self.gates:
+            gate()
 
     def _tell(
         self,

@@ -363,18 +363,30 @@ class GuestSmu(Guest):
         self._knobs = knobs
         self._limits = limits
 
+    def check_source(self, volts: float, compliance_a: float) -> None:
+        """Check a source level in V and a compliance in A as set_source would; the guest hears nothing."""
+        self._checked_source(volts, compliance_a)
+
     def set_source(self, volts: float, compliance_a: float) -> None:
-        """Set the compliance in A, then the source level in V; both are read back. Output unchanged.
+        """Set the source level in V and the compliance in A; both are read back. Output unchanged.
+
+        While the level changes, the lower of the old and the new compliance stands.
 
         Raises:
             LimitError: outside the envelope; the guest does not hear of it.
             ReadBackError: the compliance or the level was not taken.
         """
-        level = self._limits.voltage.check(volts, f"{self.label}: source voltage")
-        compliance = self._limits.compliance.check(compliance_a, f"{self.label}: compliance")
+        level, compliance = self._checked_source(volts, compliance_a)
         with self._lock:
-            self._set(self._knobs.compliance, compliance, self._knobs.resolution_a)
-            self._set(self._knobs.voltage, level, self._knobs.resolution_v)
+            steps = [
+                partial(self._set, self._knobs.compliance, compliance, self._knobs.resolution_a),
+                partial(self._set, self._knobs.voltage, level, self._knobs.resolution_v),
+            ]
+            for step in steps if compliance <= self._number(self._knobs.compliance) else reversed(steps):
+                step()
+
+    def set_source_range(self, volts: float | None) -> None:
+        """Leave the source range to the guest, which has no knob for it: its driver chooses it by the level."""
 
     def set_integration(self, power_line_cycles: float) -> None:
         """Set the integration time of a reading, in power-line cycles, and check the read-back."""
@@ -400,6 +412,15 @@ class GuestSmu(Guest):
                 return Measurement(volts, amps, self._state(self._knobs.in_compliance))
             return Measurement(volts, amps, abs(amps) >= 0.999 * self._number(self._knobs.compliance))
 
+    def spot(self) -> Measurement:
+        """Switch the output on, take one reading, and switch it off whatever happens; errors as for :meth:`measure`."""
+        with self._lock:
+            try:
+                self.set_output(True)
+                return self.measure()
+            finally:
+                self.set_output(False)
+
     def safe_off(self) -> None:
         """Output to 0 V and off; both steps are tried.
 
@@ -410,3 +431,7 @@ class GuestSmu(Guest):
         self._take_down(
             partial(self._set, knobs.voltage, 0.0, knobs.resolution_v), partial(self._switch, knobs.output, False)
         )
+
+    def _checked_source(self, volts: float, compliance_a: float) -> tuple[float, float]:
+        level = self._limits.voltage.check(volts, f"{self.label}: source voltage")
+        return level, self._limits.compliance.check(compliance_a, f"{self.label}: compliance")

@@ -228,6 +228,14 @@ class GuardedSmu:
         """Ask who is there; see the unit."""
         return self._smu.identify()
 
+    def set_source_range(self, volts: float | None) -> None:
+        """Fix the source range, or let it follow; see the unit."""
+        self._smu.set_source_range(volts)
+
+    def check_source(self, volts: float, compliance_a: float) -> None:
+        """Check a source level and a compliance, sending nothing; see the unit."""
+        self._smu.check_source(volts, compliance_a)
+
     def set_source(self, volts: float, compliance_a: float) -> None:
         """Set the source level in V and the current compliance in A; see the unit."""
         self._smu.set_source(volts, compliance_a)
@@ -246,7 +254,21 @@ class GuardedSmu:
         Raises:
             InterlockTripped: the current is not allowed, or is limited by the compliance.
         """
-        reading = self._smu.measure()
+        return self._judged(self._smu.measure())
+
+    def spot(self) -> Measurement:
+        """Take one reading with the output on for no longer than that, and judge it as :meth:`measure` does."""
+        return self._judged(self._smu.spot())
+
+    def safe_off(self) -> None:
+        """Outputs to 0 V and off; see the unit."""
+        self._smu.safe_off()
+
+    def close(self) -> None:
+        """Close the link; see the unit."""
+        self._smu.close()
+
+    def _judged(self, reading: Measurement) -> Measurement:
         if self._current is not None:
             try:
                 self._current.check(reading.current_a, "current")
@@ -258,14 +280,6 @@ class GuardedSmu:
             reason = f"limits the source to {reading.current_a:g} A at {reading.voltage_v:g} V"
             raise self._tripped("compliance", reading, allowed, reason)
         return reading
-
-    def safe_off(self) -> None:
-        """Outputs to 0 V and off; see the unit."""
-        self._smu.safe_off()
-
-    def close(self) -> None:
-        """Close the link; see the unit."""
-        self._smu.close()
 
     @staticmethod
     def _tripped(what: str, reading: Measurement, allowed: Range, reason: str) -> InterlockTripped:

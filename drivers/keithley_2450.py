@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum, IntFlag
 
-from drivers.errors import LimitError, WrongInstrument
+from drivers.errors import InstrumentError, LimitError, ReadBackError, WrongInstrument
 from drivers.limits import Range, SmuLimits
 from drivers.roles import Measurement
 from drivers.scpi import Link, ScpiInstrument
 from drivers.scpi_settings import Change, scpi_bool, scpi_choice, scpi_float, scpi_int
-from drivers.scpi_text import parse_bool, parse_float, parse_floats, parse_word
+from drivers.scpi_text import parse_bool, parse_float, parse_floats, parse_int, parse_word
 from models.exceptions import BenchFailure
 
 NAME = "Keithley 2450"
@@ -39,6 +39,8 @@ CONVERSIONS = 3
 """A reading is a conversion of the signal, one of the reference and one of zero."""
 
 READ = 'READ? "defbuffer1",SOUR,READ,SOURSTAT'
+SPOT = f"OUTP 1;:{READ};:OUTP 0;:OUTP?;:SYST:ERR:COUN?"
+"""Answered by the reading, the state of the output after it, and the number of queued errors."""
 
 
 class OffMode(Enum):
@@ -101,6 +103,10 @@ class Acquisition:
 def range_for(ranges: Sequence[float], value: float, overrange: float = OVERRANGE) -> float:
     """The lowest of ``ranges`` that holds ``value``; each holds up to ``overrange`` times its full scale."""
     return next((full for full in ranges if abs(value) <= full * overrange), ranges[-1])
+
+
+def _parse_reading(reply: str) -> tuple[float, ...]:
+    return parse_floats(reply, 3)
 
 
 def _voltage_step(smu: Keithley2450, volts: float) -> float:
@@ -199,24 +205,25 @@ class Keithley2450(ScpiInstrument):
         """Read whether the current compliance limits the source now."""
         return self.ask("SOUR:VOLT:ILIM:TRIP?", parse_bool)
 
+    def check_source(self, volts: float, compliance_a: float) -> None:
+        """Check a source level in V and a compliance in A as set_source would; nothing is sent. Raises LimitError."""
+        self._source_changes(volts, compliance_a)
+
     def set_source(self, volts: float, compliance_a: float) -> None:
         """Set the source level in V and the current compliance in A; both are read back. The output stays as it is.
 
-        The compliance is set first, so that a higher level never meets the compliance of the level before.
+        While the level changes, the lower of the old and the new compliance stands: no state in between drives a
+        device harder than the one before or the one after, or is beyond the operating boundary.
 
         Raises:
             LimitError: outside the instrument's range, its operating boundary or the envelope; nothing is sent.
             InstrumentError: the instrument refused it.
             ReadBackError: the compliance or the level was not taken.
         """
-        compliance = Keithley2450.compliance.change(self, compliance_a)
-        level = Keithley2450.source_voltage.change(self, volts)
-        if abs(volts) > HIGH_VOLTAGE_V and compliance_a > HIGH_VOLTAGE_A:
-            raise LimitError(
-                f"{self.label}: {volts:g} V with a compliance of {compliance_a:g} A is refused; {NAME} gives "
-                f"{HIGH_VOLTAGE_A:g} A at most beyond {HIGH_VOLTAGE_V:g} V"
-            )
-        self.apply(compliance, level)
+        level, compliance = self._source_changes(volts, compliance_a)
+        with self._identified():
+            lowers = compliance_a <= self.compliance
+            self.apply(*((compliance, level) if lowers else (level, compliance)))
 
     def set_integration(self, power_line_cycles: float) -> None:
         """Set the integration time of a reading, 0.01 to 10 power-line cycles, and check the read-back."""
@@ -264,14 +271,29 @@ class Keithley2450(ScpiInstrument):
             ReplyError: an overflow, or an answer that is not a reading.
             BenchFailure: the output was off or too hot: what was read is not the device's current.
         """
-        timeout_s = self.link.timeout_s + self.acquisition.longest_s
-        volts, amps, status = self.ask(READ, lambda reply: parse_floats(reply, 3), timeout_s)
-        source = SourceStatus(int(status))
-        if SourceStatus.OUTPUT_ON not in source:
-            raise BenchFailure(f"{self.label}: the output was off during the reading; switch it on before measuring")
-        if SourceStatus.OVERTEMPERATURE in source:
-            raise BenchFailure(f"{self.label}: too hot for a valid reading; let it cool down with its output off")
-        return Measurement(volts, amps, SourceStatus.LIMITED in source)
+        volts, amps, status = self.ask(READ, _parse_reading, self._reading_timeout_s)
+        return self._judged(volts, amps, status)
+
+    def spot(self) -> Measurement:
+        """Switch the output on, take one reading and switch it off, in one message; errors as for :meth:`measure`.
+
+        The answer tells whether the output is off again, and whether anything was refused: to drain the error queue
+        would take a second exchange, and is only needed where its count, which comes for free, is not zero.
+
+        Raises:
+            ReadBackError: the output did not read back off; it does since.
+            InstrumentError: the instrument refused a part of the message; its output is off.
+            BenchFailure: as for :meth:`measure`; or it is not confirmed that the output is off, and the text says so.
+        """
+        with self._identified(), self._off_whatever_happens():
+            reading, state, count = self.ask_parts(SPOT, SPOT.count("?"), self._reading_timeout_s)
+            on = self.decode(SPOT, state, parse_bool)
+            if self.decode(SPOT, count, parse_int):
+                raise InstrumentError(self.label, SPOT, self._drained())
+            if on:
+                raise ReadBackError(f"{self.label}: the output stayed on after a reading; it was switched off again")
+            volts, amps, status = self.decode(SPOT, reading, _parse_reading)
+        return self._judged(volts, amps, status)
 
     def _prepare(self) -> None:
         commands = self.ask("*LANG?", parse_word)
@@ -296,6 +318,28 @@ class Keithley2450(ScpiInstrument):
             smu._averaging.change(self, taken.averages > 1),
             smu._count.change(self, 1),
         )
+
+    @property
+    def _reading_timeout_s(self) -> float:
+        return self.link.timeout_s + self.acquisition.longest_s
+
+    def _judged(self, volts: float, amps: float, status: float) -> Measurement:
+        source = SourceStatus(int(status))
+        if SourceStatus.OUTPUT_ON not in source:
+            raise BenchFailure(f"{self.label}: the output was off during the reading; switch it on before measuring")
+        if SourceStatus.OVERTEMPERATURE in source:
+            raise BenchFailure(f"{self.label}: too hot for a valid reading; let it cool down with its output off")
+        return Measurement(volts, amps, SourceStatus.LIMITED in source)
+
+    def _source_changes(self, volts: float, compliance_a: float) -> tuple[Change, Change]:
+        compliance = Keithley2450.compliance.change(self, compliance_a)
+        level = Keithley2450.source_voltage.change(self, volts)
+        if abs(volts) > HIGH_VOLTAGE_V and compliance_a > HIGH_VOLTAGE_A:
+            raise LimitError(
+                f"{self.label}: {volts:g} V with a compliance of {compliance_a:g} A is refused; {NAME} gives "
+                f"{HIGH_VOLTAGE_A:g} A at most beyond {HIGH_VOLTAGE_V:g} V"
+            )
+        return level, compliance
 
     def _range_changes(self, full_scale: float | None) -> list[Change]:
         automatic = Keithley2450._measure_autorange.change(self, full_scale is None)

@@ -10,13 +10,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from enum import Enum, IntEnum
 
-from drivers.errors import LimitError
+from drivers.errors import InstrumentError, LimitError, ReadBackError
 from drivers.keithley_2450 import Acquisition, range_for
 from drivers.limits import Range, SmuLimits
 from drivers.roles import Measurement
 from drivers.scpi import Link
 from drivers.scpi_settings import Change, scpi_float, scpi_int
-from drivers.scpi_text import parse_float
+from drivers.scpi_text import parse_float, parse_int
 from drivers.tsp import TspAttributes, TspInstrument, parse_tsp_bool, parse_tsp_switch, tsp_choice, tsp_switch
 from models.exceptions import BenchFailure
 
@@ -195,25 +195,25 @@ class Keithley2636B(TspInstrument):
         """Read whether the current compliance limits the source now."""
         return self.ask(f"print({self._name}.source.compliance)", parse_tsp_bool)
 
+    def check_source(self, volts: float, compliance_a: float) -> None:
+        """Check a source level in V and a compliance in A as set_source would; nothing is sent. Raises LimitError."""
+        self._source_changes(volts, compliance_a)
+
     def set_source(self, volts: float, compliance_a: float) -> None:
         """Set the source level in V and the current compliance in A; both are read back. The output stays as it is.
 
-        The compliance is set first, so that a higher level never meets the compliance of the level before.
+        While the level changes, the lower of the old and the new compliance stands: no state in between drives a
+        device harder than the one before or the one after, or is beyond the operating boundary.
 
         Raises:
             LimitError: outside the instrument's range, its operating boundary or the envelope; nothing is sent.
             InstrumentError: the instrument refused it.
             ReadBackError: the compliance or the level was not taken.
         """
-        table = SmuAttributes
-        compliance = table.compliance.change(self.attributes, compliance_a)
-        level = table.source_voltage.change(self.attributes, volts)
-        if abs(volts) > HIGH_VOLTAGE_V and compliance_a > HIGH_VOLTAGE_A:
-            raise LimitError(
-                f"{self.attributes.label}: {volts:g} V with a compliance of {compliance_a:g} A is refused; {NAME} "
-                f"gives {HIGH_VOLTAGE_A:g} A at most beyond {HIGH_VOLTAGE_V:g} V"
-            )
-        self.apply(compliance, level)
+        level, compliance = self._source_changes(volts, compliance_a)
+        with self._identified():
+            lowers = compliance_a <= self.attributes.compliance
+            self.apply(*((compliance, level) if lowers else (level, compliance)))
 
     def set_integration(self, power_line_cycles: float) -> None:
         """Set the integration time of a reading, 0.001 to 25 power-line cycles, and check the read-back."""
@@ -259,18 +259,35 @@ class Keithley2636B(TspInstrument):
         """
         asked = ["v", "i", f"{self._name}.source.compliance", f"{self._name}.source.output"]
         reading = f"local i, v = {self._name}.measure.iv()"
-        timeout_s = self.link.timeout_s + self.attributes.acquisition.longest_s
-        volts, amps, limited, state = self.ask_values(asked, timeout_s, reading)
-        measured = Measurement(
-            self.decode(reading, volts, parse_float),
-            self.decode(reading, amps, parse_float),
-            self.decode(reading, limited, parse_tsp_bool),
+        return self._judged(reading, self.ask_values(asked, self._reading_timeout_s, reading))
+
+    def spot(self) -> Measurement:
+        """Switch the output on, take one reading and switch it off, in one line; errors as for :meth:`measure`.
+
+        The answer tells whether the output is off again, and whether anything was refused: to drain the error queue
+        would take a second exchange, and is only needed where its count, which comes for free, is not zero.
+
+        Raises:
+            ReadBackError: the output did not read back off; it does since.
+            InstrumentError: the instrument refused a part of the line; its output is off.
+            BenchFailure: as for :meth:`measure`; or it is not confirmed that the output is off, and the text says so.
+        """
+        source = f"{self._name}.source"
+        line = (
+            f"{source}.output = 1 local i, v = {self._name}.measure.iv() "
+            f"local c, o = {source}.compliance, {source}.output {source}.output = 0"
         )
-        if not self.decode(reading, state, parse_tsp_switch):
-            raise BenchFailure(
-                f"{self.attributes.label}: the output was off during the reading; switch it on before measuring"
-            )
-        return measured
+        asked = ["v", "i", "c", "o", f"{source}.output", "errorqueue.count"]
+        with self._identified(), self._off_whatever_happens():
+            *reading, state, count = self.ask_values(asked, self._reading_timeout_s, line)
+            on = self.decode(line, state, parse_tsp_switch)
+            if self.decode(line, count, parse_int):
+                raise InstrumentError(self.label, line, self._drained())
+            if on:
+                raise ReadBackError(
+                    f"{self.attributes.label}: the output stayed on after a reading; it was switched off again"
+                )
+            return self._judged(line, reading)
 
     def _prepare(self) -> None:
         # With the few digits that others may have left behind, every read-back would be rounded.
@@ -290,6 +307,34 @@ class Keithley2636B(TspInstrument):
             *self._average_changes(taken.averages),
             table.count.change(unit, 1),
         )
+
+    @property
+    def _reading_timeout_s(self) -> float:
+        return self.link.timeout_s + self.attributes.acquisition.longest_s
+
+    def _judged(self, question: str, values: list[str]) -> Measurement:
+        volts, amps, limited, state = values
+        measured = Measurement(
+            self.decode(question, volts, parse_float),
+            self.decode(question, amps, parse_float),
+            self.decode(question, limited, parse_tsp_bool),
+        )
+        if not self.decode(question, state, parse_tsp_switch):
+            raise BenchFailure(
+                f"{self.attributes.label}: the output was off during the reading; switch it on before measuring"
+            )
+        return measured
+
+    def _source_changes(self, volts: float, compliance_a: float) -> tuple[Change, Change]:
+        table = SmuAttributes
+        compliance = table.compliance.change(self.attributes, compliance_a)
+        level = table.source_voltage.change(self.attributes, volts)
+        if abs(volts) > HIGH_VOLTAGE_V and compliance_a > HIGH_VOLTAGE_A:
+            raise LimitError(
+                f"{self.attributes.label}: {volts:g} V with a compliance of {compliance_a:g} A is refused; {NAME} "
+                f"gives {HIGH_VOLTAGE_A:g} A at most beyond {HIGH_VOLTAGE_V:g} V"
+            )
+        return level, compliance
 
     def _average_changes(self, readings: int) -> list[Change]:
         table, unit = SmuAttributes, self.attributes

@@ -47,8 +47,22 @@ class DirectPoint:
 
 
 @dataclass(frozen=True)
+class CyclePoint:
+    """Rails at which both polarities switch, and the widths of SET and RESET, for the board's own cycling loop."""
+
+    name: str
+    rails: RailVoltages
+    set_width_s: float
+    reset_width_s: float
+
+
+@dataclass(frozen=True)
 class OperatingPoints:
-    """All the operating points of a chip."""
+    """All the operating points of a chip.
+
+    Attributes:
+        cycle: None where the bench has none: cycles are then made of SET and RESET, each at its own rails.
+    """
 
     form: PulsePoint
     set: PulsePoint
@@ -56,3 +70,4 @@ class OperatingPoints:
     weak_reset: PulsePoint
     sense: SensePoint
     direct: DirectPoint
+    cycle: CyclePoint | None = None

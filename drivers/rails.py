@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 
 from drivers.errors import ReadBackError
 from drivers.operating_points import RailVoltages
 from drivers.roles import ChannelReading, PowerSupply
+from models.exceptions import BenchFailure
 
 RAILS = ("vdd_v", "vddc_v", "vddr_v")
 POLL_S = 0.02
+STEP_WAIT_S = 0.5
+"""Longest wait for a step of another thread to end before the rails are forbidden without it."""
 
 
 class SupplyRails:
@@ -45,6 +50,8 @@ class SupplyRails:
         self._tolerance_v = tolerance_v
         self._arrive_s = arrive_s
         self._applied: RailVoltages | None = None
+        self._forbidden = ""
+        self._stepping = threading.Lock()
 
     @property
     def applied(self) -> RailVoltages | None:
@@ -60,6 +67,20 @@ class SupplyRails:
             self._supply.set_voltage_limit(channel, self._voltage_limits_v[rail])
             self._supply.set_current_limit(channel, self._current_limit_a)
 
+    def forbid(self, reason: str) -> None:
+        """Refuse to switch the rails on until :meth:`permit`; callable from any thread, while another applies them.
+
+        When this returns, no step of that thread is under way that could still raise a rail: what is switched off from
+        here on stays off. Only a supply that hangs is not waited for; its link is then overtaken.
+        """
+        self._forbidden = reason
+        if self._stepping.acquire(timeout=STEP_WAIT_S):
+            self._stepping.release()
+
+    def permit(self) -> None:
+        """Allow the rails again."""
+        self._forbidden = ""
+
     def apply(self, rails: RailVoltages) -> None:
         """Bring the rails to ``rails`` and confirm it by a measurement. Nothing is sent when they stand there already.
 
@@ -68,9 +89,11 @@ class SupplyRails:
         is switched off first.
 
         Raises:
+            BenchFailure: they were switched off in an emergency, and nobody has allowed them since.
             LimitError: a voltage is outside the envelope; nothing is sent, and the rails stay as they are.
             ReadBackError: a rail does not measure what was set; the rails are then unknown.
         """
+        self._check_permitted()
         if rails == self._applied:
             return
         self._supply.check_voltages({self._channels[rail]: getattr(rails, rail) for rail in RAILS})
@@ -79,13 +102,24 @@ class SupplyRails:
             self.off()
             # At 0 V: switching on moves no voltage yet.
             for rail in RAILS:
-                self._supply.set_output(self._channels[rail], True)
+                self._step(partial(self._supply.set_output, self._channels[rail], True))
         falling = before is not None and rails.vddc_v < before.vddc_v
         order = ("vdd_v", "vddc_v", "vddr_v") if falling else ("vdd_v", "vddr_v", "vddc_v")
         moves = [rail for rail in order if before is None or getattr(before, rail) != getattr(rails, rail)]
-        self._supply.set_voltages({self._channels[rail]: getattr(rails, rail) for rail in moves})
+        volts = {self._channels[rail]: getattr(rails, rail) for rail in moves}
+        self._step(partial(self._supply.set_voltages, volts))
         self._await(rails)
-        self._applied = rails
+        self._step(partial(setattr, self, "_applied", rails))
+
+    def _step(self, act: Callable[[], object]) -> None:
+        """Do one thing that needs permission, so that the permission cannot be withdrawn in the middle of it."""
+        with self._stepping:
+            self._check_permitted()
+            act()
+
+    def _check_permitted(self) -> None:
+        if self._forbidden:
+            raise BenchFailure(f"the rails stay off: {self._forbidden}")
 
     def confirm(self) -> RailVoltages:
         """Measure that the rails still stand where they were set: what was just done was done at these voltages.
@@ -121,6 +155,7 @@ class SupplyRails:
         """Wait until the rails arrive, then for them to settle, then look once more."""
         deadline = time.monotonic() + self._arrive_s
         while wrong := self._deviation(self._measured(), rails):
+            self._check_permitted()
             if time.monotonic() > deadline:
                 raise ReadBackError(f"{wrong}; check the wiring and the current limit")
             time.sleep(POLL_S)

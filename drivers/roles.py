@@ -88,8 +88,14 @@ class Measurement(NamedTuple):
 class SourceMeasureUnit(Instrument, Protocol):
     """A unit that forces a voltage and measures the current."""
 
+    def check_source(self, volts: float, compliance_a: float) -> None:
+        """Check arguments as :meth:`set_source` would, sending nothing. Raises LimitError."""
+
     def set_source(self, volts: float, compliance_a: float) -> None:
         """Set the source level in V and the current compliance in A; both are read back. Output unchanged."""
+
+    def set_source_range(self, volts: float | None) -> None:
+        """Fix the source range to the lowest that holds ``volts``, in V, and read it back; None lets it follow."""
 
     def set_integration(self, power_line_cycles: float) -> None:
         """Set the integration time of a reading, in power-line cycles."""
@@ -99,6 +105,12 @@ class SourceMeasureUnit(Instrument, Protocol):
 
     def measure(self) -> Measurement:
         """Take one reading. An overflow is raised as ReplyError, never returned as a number."""
+
+    def spot(self) -> Measurement:
+        """Output on at the source level, one reading, output off; the output reads back off before this returns.
+
+        Errors as for :meth:`measure`. Whatever happens, the output is off or its state is an error that was raised.
+        """
 
 
 @dataclass(frozen=True)
@@ -122,8 +134,15 @@ class ControllerBoard(Instrument, Protocol):
     def chip_id(self) -> str:
         """Identifier of the chip in the socket."""
 
+    @property
+    def cycles(self) -> bool:
+        """Whether the board has a loop of its own for SET / RESET cycling."""
+
     def check_pulse(self, polarity: Polarity, devices: DeviceMask, width_s: float, count: int = 1) -> None:
         """Check arguments as :meth:`pulse` would, sending nothing. Raises LimitError."""
+
+    def check_cycle(self, devices: DeviceMask, set_width_s: float, reset_width_s: float, count: int) -> None:
+        """Check arguments as :meth:`cycle` would, sending nothing. Raises LimitError."""
 
     def check_sense(self, precharge_s: float, window_s: float, repeats: int = 1) -> None:
         """Check arguments as :meth:`sense` would, sending nothing. Raises LimitError."""
@@ -143,6 +162,17 @@ class ControllerBoard(Instrument, Protocol):
         Raises:
             LimitError: before anything is sent.
             InDoubt: the pulse may or may not have acted. It is never repeated blindly.
+        """
+
+    def cycle(self, devices: DeviceMask, set_width_s: float, reset_width_s: float, count: int) -> None:
+        """Cycle each selected device ``count`` times, a SET pulse and then a RESET pulse, at the rails as they stand.
+
+        Args:
+            devices: ``(rows, cols, 2)`` bool, BL first.
+
+        Raises:
+            LimitError: before anything is sent; also where the board has no such loop (:attr:`cycles` is False).
+            InDoubt: cycles that may or may not have acted. They are never repeated blindly.
         """
 
     def sense(self, precharge_s: float, window_s: float, repeats: int = 1) -> NDArray[np.int8]:

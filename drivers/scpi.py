@@ -17,6 +17,7 @@ from drivers.errors import InstrumentError, LinkError, LinkTimeout, ReadBackErro
 from drivers.roles import Identity
 from drivers.scpi_settings import Change
 from drivers.scpi_text import ReadingOverflow, parse_error, split_reply
+from models.exceptions import BenchFailure
 
 T = TypeVar("T")
 
@@ -236,6 +237,29 @@ class ScpiInstrument(ABC):
                 raise ReadBackError(
                     f"{self.label}: not at 0 V and off: {', '.join(wrong)} (error queue: {said}); switch it off by hand"
                 )
+
+    @contextlib.contextmanager
+    def _off_whatever_happens(self) -> Iterator[None]:
+        """For a message that switches an output on and off again: what raises in the block leaves the outputs off.
+
+        An overflow passes: the answer that holds it was complete, and told that the output is off.
+
+        Raises:
+            BenchFailure: something went wrong, and it is not confirmed that the outputs are at 0 V and off since.
+        """
+        try:
+            yield
+        except ReadingOverflow:
+            raise
+        except BaseException as error:
+            try:
+                self.safe_off()
+            except BenchFailure as failure:
+                told = f"{self.label}: the output may still be on ({failure}); before that: {error}"
+                if isinstance(error, Exception):
+                    raise BenchFailure(told) from error
+                error.add_note(told)
+            raise
 
     @contextlib.contextmanager
     def _identified(self) -> Iterator[None]:

@@ -99,6 +99,8 @@ def parse_error(reply: str) -> tuple[int, str]:
 
 def split_reply(reply: str) -> list[str]:
     """Cut the answer to a compound question at its semicolons, leaving quoted text whole."""
+    if '"' not in reply and "'" not in reply:
+        return reply.split(";")
     parts, quote = [""], ""
     for character in reply:
         if character == ";" and not quote:

@@ -8,7 +8,7 @@ from typing import NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from drivers.c2n.checks import checked_choice, checked_index
+from drivers.board_checks import checked_choice, checked_index
 from drivers.c2n.link import C2NLink, Command
 from drivers.c2n.protocol import (
     COLUMN,
@@ -31,6 +31,7 @@ from models.exceptions import BenchFailure
 
 LAYER = f"the {COLUMN.board}"
 NO_PULSES = "make pulses: connect a device to the pads, and pulse it there with a pulse source"
+NO_CYCLES = "cycle devices: it makes no pulses; connect a device to the pads, and pulse it there with a pulse source"
 NO_SENSE = "sense the array: how its sense amplifiers are read out is not published; measure resistances"
 NO_SUMS = "sum XNOR: inputs can be sent, but how the sums are read out is not published"
 MOST_WATCHDOG = Range(0.0, math.inf, "s", LAYER)
@@ -75,6 +76,11 @@ class ColumnBoard:
         """Return the identifier of the chip in the socket, as the bench file says; the board cannot tell."""
         return self._chip_id
 
+    @property
+    def cycles(self) -> bool:
+        """Return False: the board makes no pulses."""
+        return False
+
     def identify(self) -> Identity:
         """Ask the board for its greeting. Its serial number is that of its USB port; it tells none itself.
 
@@ -99,6 +105,14 @@ class ColumnBoard:
             BenchFailure: always.
         """
         self._cannot(NO_PULSES)
+
+    def check_cycle(self, devices: DeviceMask, set_width_s: float, reset_width_s: float, count: int) -> None:
+        """Refuse in one line, as :meth:`cycle` does.
+
+        Raises:
+            LimitError: always.
+        """
+        raise LimitError(f"{LAYER} cannot {NO_CYCLES}")
 
     def check_sense(self, precharge_s: float, window_s: float, repeats: int = 1) -> None:
         """Refuse in one line, as :meth:`sense` does.
@@ -222,6 +236,14 @@ class ColumnBoard:
             BenchFailure: always.
         """
         self._cannot(NO_PULSES)
+
+    def cycle(self, devices: DeviceMask, set_width_s: float, reset_width_s: float, count: int) -> None:
+        """Refuse in one line: this board makes no pulses.
+
+        Raises:
+            LimitError: always.
+        """
+        raise LimitError(f"{LAYER} cannot {NO_CYCLES}")
 
     def sense(self, precharge_s: float, window_s: float, repeats: int = 1) -> NDArray[np.int8]:
         """Refuse in one line: how this board's sense amplifiers are read is not published.

@@ -9,7 +9,7 @@ from typing import NoReturn, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from drivers.c2n.checks import checked_choice, checked_mask
+from drivers.board_checks import checked_choice, checked_mask
 from drivers.c2n.link import C2NLink, Command
 from drivers.c2n.protocol import (
     TERNARY,
@@ -33,6 +33,7 @@ MOST_REPEATS = Range(1, 1_000_000, "senses", LAYER)
 MOST_WATCHDOG = Range(0.0, math.inf, "s", LAYER)
 SENSE_TIME = Range(1e-9, 1.0, "s", LAYER)
 NO_XNOR = "compute XNOR in the sense amplifiers: its firmware drives their input itself; sense the weights"
+NO_CYCLES = "cycle devices by itself: its firmware has no such loop; alternate SET and RESET"
 NO_DIRECT_ACCESS = "connect a device to pads: the chip has no direct access; resistances cannot be measured here"
 SENSE_S = 1.0
 """How long a generator may take for the control pulses of one read, lead time included."""
@@ -100,6 +101,11 @@ class TernaryBoard:
         """Return the identifier of the chip in the socket, as the bench file says; the board cannot tell."""
         return self._chip_id
 
+    @property
+    def cycles(self) -> bool:
+        """Return False: the firmware has no loop of SET and RESET."""
+        return False
+
     def identify(self) -> Identity:
         """Ask the board for its greeting. Its serial number is that of its USB port; it tells none itself.
 
@@ -120,6 +126,14 @@ class TernaryBoard:
     def check_pulse(self, polarity: Polarity, devices: DeviceMask, width_s: float, count: int = 1) -> None:
         """Check arguments as :meth:`pulse` would, sending nothing. Raises LimitError."""
         self._pulse_arguments(polarity, devices, width_s, count)
+
+    def check_cycle(self, devices: DeviceMask, set_width_s: float, reset_width_s: float, count: int) -> None:
+        """Refuse in one line, as :meth:`cycle` does.
+
+        Raises:
+            LimitError: always.
+        """
+        raise LimitError(f"{LAYER} cannot {NO_CYCLES}")
 
     def check_sense(self, precharge_s: float, window_s: float, repeats: int = 1) -> None:
         """Check arguments as :meth:`sense` would, sending nothing. Raises LimitError."""
@@ -170,6 +184,14 @@ class TernaryBoard:
             busy_s = selected * self._timing.pulse_width_s
             self._link.exchange(*[Command(code, pack_cells(mask), busy_s, mask)] * pulses)
             self._pulses += selected * pulses
+
+    def cycle(self, devices: DeviceMask, set_width_s: float, reset_width_s: float, count: int) -> None:
+        """Refuse in one line: this board has no loop of SET and RESET.
+
+        Raises:
+            LimitError: always.
+        """
+        raise LimitError(f"{LAYER} cannot {NO_CYCLES}")
 
     def sense(self, precharge_s: float, window_s: float, repeats: int = 1) -> NDArray[np.int8]:
         """Sense the whole array ``repeats`` times.

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TypeVar
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
+from drivers.board_checks import checked_choice, checked_mask
 from drivers.errors import LimitError, ReadBackError, ReplyError
 from drivers.framed.exchange import Request
 from drivers.framed.link import FramedLink
 from drivers.framed.messages import (
+    SINCE,
     Counters,
+    Cycle,
     DirectConnect,
     Opcode,
     PayloadError,
@@ -30,9 +33,9 @@ from models.cells import Device, DeviceMask, Geometry, Polarity
 
 LAYER = "the framed board"
 MOST_COUNT = Range(1, 0xFFFF_FFFF, "pulses", LAYER)
+MOST_CYCLES = Range(1, 10**12, "cycles", LAYER)
 MOST_REPEATS = Range(1, 1_000_000, "senses", LAYER)
 MOST_WATCHDOG = Range(0.0, 4_294_967.0, "s", LAYER)
-Choice = TypeVar("Choice", Polarity, Device)
 SMALLEST_PIECE = 8
 """Work is cut finely enough to fill the window, but into no fewer vectors or senses than this per request."""
 
@@ -45,11 +48,13 @@ class BoardLimits:
         width: of a pulse, in s.
         count: pulses per device in one call.
         window: of the precharge and of the sense window, in s each; None leaves the board's own range.
+        cycles: SET / RESET cycles per device in one call.
     """
 
     width: Range
     count: Range
     window: Range | None = None
+    cycles: Range = MOST_CYCLES
 
 
 class FramedBoard:
@@ -84,6 +89,11 @@ class FramedBoard:
         return self._link.welcome.chip_id
 
     @property
+    def cycles(self) -> bool:
+        """Whether the board has a loop of its own for SET / RESET cycling: protocol version 2 and later."""
+        return self._link.welcome.version >= SINCE[Opcode.CYCLE]
+
+    @property
     def protocol(self) -> str:
         """Return the protocol, and the version of it that both ends agreed on."""
         return f"framed, version {self._link.welcome.version}"
@@ -108,6 +118,10 @@ class FramedBoard:
     def check_pulse(self, polarity: Polarity, devices: DeviceMask, width_s: float, count: int = 1) -> None:
         """Check arguments as :meth:`pulse` would, sending nothing. Raises LimitError."""
         self._pulse_arguments(polarity, devices, width_s, count)
+
+    def check_cycle(self, devices: DeviceMask, set_width_s: float, reset_width_s: float, count: int) -> None:
+        """Check arguments as :meth:`cycle` would, sending nothing. Raises LimitError."""
+        self._cycle_arguments(devices, set_width_s, reset_width_s, count)
 
     def check_sense(self, precharge_s: float, window_s: float, repeats: int = 1) -> None:
         """Check arguments as :meth:`sense` would, sending nothing. Raises LimitError."""
@@ -138,7 +152,29 @@ class FramedBoard:
         """
         polarity, mask, width_ns, pulses = self._pulse_arguments(polarity, devices, width_s, count)
         if mask.any():
-            self._link.exchange_many(self._pulse_requests(polarity, mask, width_ns, pulses))
+            requests = self._in_parts(
+                Opcode.PULSE, partial(Pulse, polarity, width_ns), mask, pulses, width_ns + self._link.welcome.setup_ns
+            )
+            self._link.exchange_many(requests)
+
+    def cycle(self, devices: DeviceMask, set_width_s: float, reset_width_s: float, count: int) -> None:
+        """Cycle each selected device ``count`` times, a SET and then a RESET pulse, in the order of :meth:`pulse`.
+
+        Args:
+            devices: ``(rows, cols, 2)`` bool, BL first.
+            set_width_s, reset_width_s: widths of the pulses in s, to 1 ns.
+            count: cycles per device.
+
+        Raises:
+            LimitError: before anything is sent; also where the board speaks version 1 and has no such loop.
+            InDoubt: the board did not acknowledge some of the cycles; it names their devices.
+            InstrumentError: the board refused; see :meth:`pulse`.
+        """
+        mask, widths_ns, cycles = self._cycle_arguments(devices, set_width_s, reset_width_s, count)
+        if mask.any():
+            each_ns = sum(widths_ns) + 2 * self._link.welcome.setup_ns
+            requests = self._in_parts(Opcode.CYCLE, partial(Cycle, *widths_ns), mask, cycles, each_ns)
+            self._link.exchange_many(requests)
 
     def sense(self, precharge_s: float, window_s: float, repeats: int = 1) -> NDArray[np.int8]:
         """Sense the whole array ``repeats`` times.
@@ -273,13 +309,33 @@ class FramedBoard:
         self, polarity: Polarity, devices: DeviceMask, width_s: float, count: int
     ) -> tuple[Polarity, DeviceMask, int, int]:
         """Polarity, mask, width in ns and pulses, all checked."""
-        polarity = self._member(Polarity, polarity, "polarity")
-        mask = self._mask(devices)
+        polarity = checked_choice(Polarity, polarity, "polarity", LAYER)
+        mask = checked_mask(devices, self.geometry)
         board = self._link.welcome
         longest = board.max_busy_ms * 1_000_000 - board.setup_ns
         width_ns = self._nanoseconds(width_s, "pulse width", longest, self._limits.width)
         MOST_COUNT.check(count, "pulse count")
         return polarity, mask, width_ns, self._limits.count.check_int(count, "pulse count")
+
+    def _cycle_arguments(
+        self, devices: DeviceMask, set_width_s: float, reset_width_s: float, count: int
+    ) -> tuple[DeviceMask, tuple[int, int], int]:
+        """Mask, widths of SET and RESET in ns and cycles, all checked."""
+        board = self._link.welcome
+        if not self.cycles:
+            raise LimitError(
+                f"{LAYER} at {self._link.port} speaks protocol version {board.version}, which has no loop of SET and "
+                f"RESET; it needs version {SINCE[Opcode.CYCLE]}: update its firmware, or alternate SET and RESET"
+            )
+        mask = checked_mask(devices, self.geometry)
+        longest = board.max_busy_ms * 1_000_000 - 2 * board.setup_ns
+        widths_ns = (
+            self._nanoseconds(set_width_s, "width of the SET in a cycle", longest, self._limits.width),
+            self._nanoseconds(reset_width_s, "width of the RESET in a cycle", longest, self._limits.width),
+        )
+        Range(0, longest * 1e-9, "s", LAYER).check(sum(widths_ns) * 1e-9, "width of SET and RESET in a cycle together")
+        MOST_CYCLES.check(count, "cycle count")
+        return mask, widths_ns, self._limits.cycles.check_int(count, "cycle count")
 
     def _sense_sizes(self, precharge_s: float, window_s: float, repeats: int) -> tuple[tuple[int, int], list[int]]:
         """Timing in ns, and how many senses go into each request; all checked."""
@@ -308,15 +364,22 @@ class FramedBoard:
         return DirectConnect(
             Range(0, self.geometry.rows - 1, "rows", LAYER).check_int(row, "row"),
             Range(0, self.geometry.cols - 1, "columns", LAYER).check_int(col, "column"),
-            self._member(Device, device, "device"),
+            checked_choice(Device, device, "device", LAYER),
         )
 
-    def _pulse_requests(self, polarity: Polarity, devices: DeviceMask, width_ns: int, count: int) -> Iterator[Request]:
+    def _in_parts(
+        self,
+        opcode: Opcode,
+        message: Callable[[int, DeviceMask], Pulse | Cycle],
+        devices: DeviceMask,
+        count: int,
+        each_ns: int,
+    ) -> Iterator[Request]:
+        """Cut ``count`` pulses or cycles of ``each_ns`` on each device into requests; ``message`` makes one of them."""
         board = self._link.welcome
-        each_ns = width_ns + board.setup_ns
         # As many whole devices as the board may be busy with; a device that is too much by itself gets its pulses
         # in several requests. Either way the order of all pulses is that of the one large request.
-        fits = board.max_busy_ms * 1_000_000 // each_ns
+        fits = min(board.max_busy_ms * 1_000_000 // each_ns, 0xFFFF_FFFF)
         selected = np.flatnonzero(devices)
         for some in np.split(selected, range(max(1, fits // count), len(selected), max(1, fits // count))):
             part = np.zeros(devices.shape, dtype=bool)
@@ -324,8 +387,8 @@ class FramedBoard:
             left = count
             while left:
                 now = min(left, fits) if fits < count else left
-                message = Pulse(polarity, width_ns, now, part)
-                yield Request(Opcode.PULSE, message.pack(), message.busy_ns(board.setup_ns) * 1e-9, devices=part)
+                piece = message(now, part)
+                yield Request(opcode, piece.pack(), piece.busy_ns(board.setup_ns) * 1e-9, devices=part)
                 left -= now
 
     def _pieces(self, total: int, room: int, each_ns: int) -> list[int]:
@@ -355,13 +418,6 @@ class FramedBoard:
         Range(1e-9, min(longest_ns, 0xFFFF_FFFF) * 1e-9, "s", LAYER).check(seconds, what)
         return round(float(seconds) * 1e9)
 
-    def _mask(self, devices: DeviceMask) -> DeviceMask:
-        mask = np.asarray(devices)
-        wanted = (*self.geometry, 2)
-        if mask.dtype != bool or mask.shape != wanted:
-            raise LimitError(f"mask of devices: {mask.dtype} of shape {mask.shape}; expected bool of shape {wanted}")
-        return mask
-
     def _part(self, geometry: Geometry) -> Geometry:
         rows, cols = geometry
         return Geometry(
@@ -377,12 +433,6 @@ class FramedBoard:
         if vectors.dtype == bool or not ((vectors == 1) | (vectors == -1)).all():
             raise LimitError("XNOR inputs must be -1 or +1")
         return vectors.astype(np.int8)
-
-    @staticmethod
-    def _member(kind: type[Choice], value: Choice, what: str) -> Choice:
-        if isinstance(value, bool) or value not in tuple(kind):
-            raise LimitError(f"{what}: {value!r} is refused; {LAYER} allows {', '.join(item.name for item in kind)}")
-        return kind(value)
 
     def _counters(self, payload: bytes) -> Counters:
         try:

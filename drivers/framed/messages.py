@@ -7,6 +7,7 @@ and raises :class:`PayloadError` with the status code that a board answers.
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import ClassVar, Self
@@ -14,9 +15,10 @@ from typing import ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from drivers.framed.bits import pack_bits, pack_devices, plane_bytes, unpack_bits, unpack_devices
 from models.cells import Device, DeviceMask, Geometry, Polarity
 
-VERSIONS = (1, 1)
+VERSIONS = (1, 2)
 """Lowest and highest protocol version that this code speaks."""
 
 UNNUMBERED = 0
@@ -40,9 +42,14 @@ class Opcode(IntEnum):
     PULSE = 0x10
     SENSE = 0x11
     XNOR = 0x12
+    CYCLE = 0x13
     DIRECT_CONNECT = 0x20
     DIRECT_DISCONNECT = 0x21
     BAD_FRAME = 0x7F
+
+
+SINCE: Mapping[int, int] = {Opcode.CYCLE: 2}
+"""Protocol version that brought an opcode; all others are in version 1."""
 
 
 class Status(IntEnum):
@@ -92,28 +99,19 @@ class PayloadError(ValueError):
         super().__init__(text)
 
 
+def _require_length(payload: bytes, size: int, what: str) -> None:
+    if len(payload) != size:
+        raise PayloadError(Status.BAD_LENGTH, f"{what}: {len(payload)} bytes instead of {size}")
+
+
 def _unpack(layout: struct.Struct, payload: bytes, what: str) -> tuple[int, ...]:
-    if len(payload) != layout.size:
-        raise PayloadError(Status.BAD_LENGTH, f"{what}: {len(payload)} bytes instead of {layout.size}")
+    _require_length(payload, layout.size, what)
     return layout.unpack(payload)
 
 
 def _require(condition: bool, text: str) -> None:
     if not condition:
         raise PayloadError(Status.BAD_ARGUMENT, text)
-
-
-def _plane_bytes(bits: int) -> int:
-    return (bits + 7) // 8
-
-
-def _pack_bits(bits: NDArray[np.bool_]) -> bytes:
-    return np.packbits(bits, axis=-1, bitorder="little").tobytes()
-
-
-def _unpack_bits(data: bytes, planes: int, bits: int) -> NDArray[np.bool_]:
-    packed = np.frombuffer(data, dtype=np.uint8).reshape(planes, _plane_bytes(bits))
-    return np.unpackbits(packed, axis=-1, count=bits, bitorder="little").astype(bool)
 
 
 @dataclass(frozen=True)
@@ -260,24 +258,53 @@ class Pulse:
 
     def pack(self) -> bytes:
         """Return the payload: the numbers, the BL plane, the BLb plane."""
-        planes = self.devices.reshape(-1, 2).T
-        return self.LAYOUT.pack(self.polarity, self.width_ns, self.count) + _pack_bits(planes)
+        return self.LAYOUT.pack(self.polarity, self.width_ns, self.count) + pack_devices(self.devices)
 
     @classmethod
     def unpack(cls, payload: bytes, geometry: Geometry) -> Self:
         """Parse a payload for an array of ``geometry``."""
-        size = cls.LAYOUT.size + 2 * _plane_bytes(geometry.cells)
-        if len(payload) != size:
-            raise PayloadError(Status.BAD_LENGTH, f"PULSE: {len(payload)} bytes instead of {size}")
+        _require_length(payload, cls.LAYOUT.size + 2 * plane_bytes(geometry.cells), "PULSE")
         polarity, width_ns, count = cls.LAYOUT.unpack_from(payload)
         _require(polarity in (Polarity.RESET, Polarity.SET), f"PULSE: polarity {polarity}")
         _require(width_ns > 0 and count > 0, "PULSE: width and count must not be 0")
-        planes = _unpack_bits(payload[cls.LAYOUT.size :], 2, geometry.cells)
-        return cls(Polarity(polarity), width_ns, count, planes.T.reshape(*geometry, 2))
+        return cls(Polarity(polarity), width_ns, count, unpack_devices(payload[cls.LAYOUT.size :], geometry))
 
     def busy_ns(self, setup_ns: int) -> int:
         """How long a board is busy with it, in ns."""
         return int(np.count_nonzero(self.devices)) * self.count * (self.width_ns + setup_ns)
+
+
+@dataclass(frozen=True, eq=False)
+class Cycle:
+    """CYCLE: ``count`` times a SET and a RESET pulse on each selected device, in the order of PULSE.
+
+    Attributes:
+        devices: ``(rows, cols, 2)`` bool, BL first.
+    """
+
+    set_width_ns: int
+    reset_width_ns: int
+    count: int
+    devices: DeviceMask
+
+    LAYOUT: ClassVar = struct.Struct("<III")
+
+    def pack(self) -> bytes:
+        """Return the payload: the numbers, the BL plane, the BLb plane."""
+        return self.LAYOUT.pack(self.set_width_ns, self.reset_width_ns, self.count) + pack_devices(self.devices)
+
+    @classmethod
+    def unpack(cls, payload: bytes, geometry: Geometry) -> Self:
+        """Parse a payload for an array of ``geometry``."""
+        _require_length(payload, cls.LAYOUT.size + 2 * plane_bytes(geometry.cells), "CYCLE")
+        set_ns, reset_ns, count = cls.LAYOUT.unpack_from(payload)
+        _require(min(set_ns, reset_ns, count) > 0, "CYCLE: widths and count must not be 0")
+        return cls(set_ns, reset_ns, count, unpack_devices(payload[cls.LAYOUT.size :], geometry))
+
+    def busy_ns(self, setup_ns: int) -> int:
+        """How long a board is busy with it, in ns."""
+        each_ns = self.set_width_ns + self.reset_width_ns + 2 * setup_ns
+        return int(np.count_nonzero(self.devices)) * self.count * each_ns
 
 
 @dataclass(frozen=True)
@@ -308,7 +335,7 @@ class Sense:
     @staticmethod
     def reply_bytes(geometry: Geometry, repeats: int) -> int:
         """Longest reply payload, status code included."""
-        return 2 + repeats * 2 * _plane_bytes(geometry.cells)
+        return 2 + repeats * 2 * plane_bytes(geometry.cells)
 
 
 def pack_sensed(sensed: NDArray[np.int8]) -> bytes:
@@ -318,17 +345,17 @@ def pack_sensed(sensed: NDArray[np.int8]) -> bytes:
     """
     flat = sensed.reshape(len(sensed), -1)
     if flat.all():
-        return b"\1" + _pack_bits(flat > 0)
-    return b"\2" + _pack_bits(np.stack([flat > 0, flat < 0], axis=1))
+        return b"\1" + pack_bits(flat > 0)
+    return b"\2" + pack_bits(np.stack([flat > 0, flat < 0], axis=1))
 
 
 def unpack_sensed(payload: bytes, repeats: int, geometry: Geometry) -> NDArray[np.int8]:
     """Parse the reply to SENSE after the status code: ``(repeats, rows, cols)`` of -1, 0, +1."""
     planes = payload[0] if payload else 0
-    size = 1 + repeats * planes * _plane_bytes(geometry.cells)
+    size = 1 + repeats * planes * plane_bytes(geometry.cells)
     if planes not in (1, 2) or len(payload) != size:
         raise PayloadError(Status.BAD_LENGTH, f"reply to SENSE: {len(payload)} bytes, {planes} planes")
-    bits = _unpack_bits(payload[1:], repeats * planes, geometry.cells).reshape(repeats, planes, *geometry)
+    bits = unpack_bits(payload[1:], repeats * planes, geometry.cells).reshape(repeats, planes, *geometry)
     q, qb = (bits[:, 0], ~bits[:, 0]) if planes == 1 else (bits[:, 0], bits[:, 1])
     _require(not (q & qb).any(), "reply to SENSE: a cell has both Q and Qb")
     return q.astype(np.int8) - qb.astype(np.int8)
@@ -353,7 +380,7 @@ class Xnor:
     def pack(self) -> bytes:
         """Return the payload."""
         n, cols = self.inputs.shape
-        return self.LAYOUT.pack(self.precharge_ns, self.window_ns, self.rows, cols, n) + _pack_bits(self.inputs > 0)
+        return self.LAYOUT.pack(self.precharge_ns, self.window_ns, self.rows, cols, n) + pack_bits(self.inputs > 0)
 
     @classmethod
     def unpack(cls, payload: bytes, geometry: Geometry) -> Self:
@@ -362,9 +389,9 @@ class Xnor:
         _require(min(precharge_ns, window_ns, rows, cols, n) > 0, "XNOR: no field may be 0")
         _require(rows <= geometry.rows and cols <= geometry.cols, f"XNOR: {rows} x {cols} cells are not in the array")
         packed = payload[cls.LAYOUT.size :]
-        if len(packed) != n * _plane_bytes(cols):
+        if len(packed) != n * plane_bytes(cols):
             raise PayloadError(Status.BAD_LENGTH, f"XNOR: {len(packed)} bytes of inputs for {n} vectors of {cols}")
-        inputs = np.where(_unpack_bits(packed, n, cols), 1, -1).astype(np.int8)
+        inputs = np.where(unpack_bits(packed, n, cols), 1, -1).astype(np.int8)
         return cls(precharge_ns, window_ns, rows, inputs)
 
     def busy_ns(self, setup_ns: int) -> int:
@@ -374,7 +401,7 @@ class Xnor:
     @classmethod
     def request_bytes(cls, n: int, cols: int) -> int:
         """Length of the request's payload."""
-        return cls.LAYOUT.size + n * _plane_bytes(cols)
+        return cls.LAYOUT.size + n * plane_bytes(cols)
 
     @staticmethod
     def reply_bytes(n: int, used: Geometry) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from importlib.resources import files
@@ -18,6 +19,7 @@ from drivers.framed.messages import Sense
 from drivers.simulated.board import BoardServer
 from drivers.simulated.c2n_boards import TIMING, ColumnBoardServer, TernaryBoardServer
 from drivers.simulated.chip import SimulatedChip
+from drivers.simulated.clock_server import ClockServer
 from drivers.simulated.firmware import BoardProperties
 from drivers.simulated.keithley_2230g import Keithley2230GServer
 from drivers.simulated.keithley_2450 import Keithley2450Server
@@ -70,6 +72,7 @@ resource = "@pulse_source@"
 [temperature]                 # Temptronic ATS-545
 driver = "temptronic-ats545"
 resource = "@temperature@"
+moves_head = true             # a run at a temperature may lower the head; nobody's hand is under it
 """
 C2N_FIRMWARE = """
 [board.firmware]              # what the simulated board makes
@@ -155,7 +158,9 @@ class SimulatedBench:
         self.supply = SUPPLIES[supply](self.world, supply_noise)
         self.smu = SMUS[smu](self.world, smu_noise)
         self.pulse_source = Keysight81160AServer(self.world)
-        self.temperature = TemptronicAts545Server(self.world.lock, self._set_temperature)
+        self.temperature = TemptronicAts545Server(self.world.lock, self._set_temperature, self._time)
+        self.world.following = self.temperature.source.follow
+        self.clock = ClockServer(self.world)
         # one message must hold a mask of all devices, and one sense of all cells
         payload = max(BoardProperties.max_payload, 2 * Sense.reply_bytes(geometry, 1))
         self.board: BoardServer | TernaryBoardServer | ColumnBoardServer
@@ -169,10 +174,14 @@ class SimulatedBench:
     @property
     def servers(self) -> tuple[Startable, ...]:
         """All servers, in the order in which they start."""
-        return (self.supply, self.smu, self.pulse_source, self.temperature, self.board)
+        return (self.clock, self.supply, self.smu, self.pulse_source, self.temperature, self.board)
 
     def _set_temperature(self, celsius: float) -> None:
         self.world.temperature_c = celsius
+
+    def _time(self) -> float:
+        """Time of what heats and cools: that of a person at its panel, and what passed in the world beside it."""
+        return time.monotonic() + self.world.now_s
 
     def start(self) -> None:
         """Start all servers."""
@@ -203,6 +212,7 @@ class SimulatedBench:
             "pulse_source": self.pulse_source.resource,
             "temperature": self.temperature.resource,
         }
+        text = text.replace("\nsimulated = true", f'\nworld_clock = "{self.clock.url}"\nsimulated = true', 1)
         text = text.replace("\n[chip]\n", FURTHER_INSTRUMENTS + "\n[chip]\n", 1)
         text = text.replace('"keithley-2230g"', f'"{self._drivers["supply"]}"')
         text = text.replace('"keithley-2450"', f'"{self._drivers["smu"]}"')
@@ -215,12 +225,13 @@ class SimulatedBench:
         return text
 
     def _with_board(self, text: str) -> str:
-        """The text with what a C2N board needs: no watchdog, and pulses as long as its firmware makes them."""
+        """The text with what a C2N board needs: no watchdog, no cycling, and pulses as long as its firmware makes."""
         if isinstance(self.board, BoardServer):
             return text
         ternary = isinstance(self.board, TernaryBoardServer)
         text = text.replace('"framed"', '"c2n-ternary"' if ternary else '"c2n-column"')
         text = re.sub(r"(?m)^watchdog_s = .*$", "watchdog_s = 0.0              # this board has none", text)
+        text = re.sub(r"(?m)(^#.*\n)*^\[operating_points\.CYCLE\]\n(.+\n)*\n", "", text)
         text = re.sub(r"(?m)^width_s = .*$", f"width_s = {TIMING.pulse_width_s!r}", text)
         return text + C2N_FIRMWARE.format(**asdict(TIMING)) if ternary else text
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from drivers.simulated.pulsing import ceiling_chance, checked_devices, reaches_reset, reaches_set
 from models import sense
 from models.arrays import NumpyArrays
 from models.cells import Device, DeviceMask, DeviceState, Geometry, Polarity
@@ -87,7 +88,7 @@ class SimulatedChip:
         self._seen: NDArray[np.float64] | None = None
         self._cells: tuple[tuple[float, float], Margins] | None = None
         self._weak = WeakResetDevices(model.weak_reset, shape, NumpyArrays(drift))
-        # ln R of each device less its weak-RESET ratio, as they stood after the last SET
+        # ln R0 of each device, as it stood after the last SET
         self._log_base = np.zeros(shape)
         self._connected: tuple[int, int, int] | None = None
 
@@ -150,29 +151,75 @@ class SimulatedChip:
         Raises:
             UserMistake: the mask has another shape or type, the width is not positive, or the count is below 0.
         """
-        mask = np.asarray(devices)
-        if mask.dtype != np.bool_ or mask.shape != self._state.shape:
-            raise UserMistake(f"devices must be bool of shape {self._state.shape}, not {mask.dtype} of {mask.shape}")
-        if not (np.isfinite(width_s) and width_s > 0.0) or count < 0:
-            raise UserMistake(f"cannot apply {count} pulses of {width_s} s; widths are above 0, counts 0 or more")
+        mask = checked_devices(devices, self._state.shape, (width_s,), count)
         if count == 0 or not self._reached(rails):
             return
         at, hrs, endurance = self.model.thresholds, self.model.hrs, self.model.endurance
         if polarity == Polarity.SET:
             current = rram.compliance_a(self.model.lrs, rails.vddr_v)
-            sets = rails.vddc_v >= at.set_vddc_v and rails.vddr_v >= at.set_vddr_v
             switching = np.zeros_like(mask)
-            if sets:
+            if reaches_set(at, rails):
                 switching = self._survivors(mask, count * ageing.set_wear(endurance, current, width_s))
             if rails.vddr_v >= at.form_vddr_v:
                 switching |= self._forming(mask, rails.vddc_v, at.form_vddc_v, count)
             self._to_lrs(switching, current)
-        elif rails.vddc_v >= at.reset_vddc_v and rails.vddr_v >= at.reset_vddr_v:
+        elif reaches_reset(at, rails):
             device_v = rram.reset_device_v(hrs, rails.vddc_v, rails.vddr_v)
             worked = self._survivors(mask, count * ageing.reset_wear(endurance, device_v, width_s))
             self._to_hrs(worked, device_v, width_s)
         else:
             self._weak_reset(mask, rram.reset_device_v(hrs, rails.vddc_v, rails.vddr_v), width_s, count)
+
+    def cycle(self, devices: DeviceMask, set_width_s: float, reset_width_s: float, count: int, rails: Rails) -> None:
+        """Apply ``count`` times a SET and a RESET pulse to each selected device, at rails that stand still.
+
+        The same in distribution as so many pairs of :meth:`pulse`, in a time that does not depend on how many. Where
+        the rails do not reach RESET, each SET is followed by a weak RESET or by nothing; where they do not reach SET,
+        RESET or weak RESET acts alone. Virgin devices join in with the SET pulse that forms them.
+
+        Raises:
+            UserMistake: as :meth:`pulse`.
+        """
+        mask = checked_devices(devices, self._state.shape, (set_width_s, reset_width_s), count)
+        if count == 0 or not self._reached(rails):
+            return
+        endurance = self.model.endurance
+        current = rram.compliance_a(self.model.lrs, rails.vddr_v)
+        device_v = rram.reset_device_v(self.model.hrs, rails.vddc_v, rails.vddr_v)
+        at = self.model.thresholds
+        sets, resets = reaches_set(at, rails), reaches_reset(at, rails)
+        weak = not resets and device_v >= self.model.weak_reset.onset_v
+        left = np.full(mask.shape, count, dtype=np.int64)
+        formed = self._form_on_the_way(mask, rails, left)
+        self._to_lrs(formed, current)
+        acting = mask & (self._switchable if sets or resets else self._state == DeviceState.LRS)
+        stuck, lived = self._ageing.alternate(
+            acting,
+            left,
+            ageing.set_wear(endurance, current, set_width_s) if sets else 0.0,
+            ageing.reset_wear(endurance, device_v, reset_width_s) if resets or weak else 0.0,
+            formed,
+        )
+        if sets:
+            # the first SET is a cycle of what was in the HRS; each later one, of what the RESET before took there
+            chance = np.full(mask.shape, float(resets))
+            if weak:
+                chance = ceiling_chance(self.model, self._weak, self._deviates.lrs, current, device_v, reset_width_s)
+            later = self._programming.binomial(np.maximum(lived - 1, 0), chance)
+            self._ageing.cycles += later + ((lived > 0) & (self._state == DeviceState.HRS))
+        self._wear_out(stuck)
+        alive = acting & ~stuck
+        if resets:
+            self._to_hrs(alive, device_v, reset_width_s)
+        elif sets:
+            if weak:
+                # All but the last SET leave no trace but in the traps, which go on through a SET.
+                self._weak.apply(np.where(alive, left - 1, 0), device_v, reset_width_s)
+            self._state[alive] = DeviceState.LRS
+            self._to_lrs(alive, current)
+            left[...] = 1
+        if weak:
+            self._move_up(alive, np.where(alive, left, 0), device_v, reset_width_s)
 
     def sense(self, rails: Rails, precharge_s: float, window_s: float, repeats: int) -> NDArray[np.int8]:
         """Sense the whole array: ``(repeats, rows, cols)``, +1, -1, or 0 for undecided.
@@ -236,10 +283,23 @@ class SimulatedChip:
         if self._connected is None or not self._reached(rails):
             return volts, 0.0
         seen_v = _across(volts, compliance_a, float(self._resistance_now()[self._connected]))
-        mask = np.zeros(self._state.shape, dtype=bool)
-        mask[self._connected] = True
+        if seen_v != 0.0:
+            self._act_directly(self._connected, seen_v, compliance_a, rails)
+        resistance = float(self._resistance_now()[self._connected])
+        sigma = ageing.read_noise_sigma(self.model.read_noise, resistance)
+        resistance *= float(np.exp(sigma * self._metering.standard_normal()))
+        true_v = _across(volts, compliance_a, resistance)
+        return true_v, true_v / resistance
+
+    def _act_directly(self, device: tuple[int, int, int], seen_v: float, compliance_a: float, rails: Rails) -> None:
+        """Do to a device what a voltage on the pads does to it beyond a threshold."""
         at, endurance, width_s = self.model.thresholds, self.model.endurance, self.model.hrs.width_ref_s
-        if abs(seen_v) > self.model.absolute_maximum.direct_v:
+        breaks_v = self.model.absolute_maximum.direct_v
+        if 0.0 < seen_v < min(at.set_direct_v, breaks_v) and self._state[device] != DeviceState.VIRGIN:
+            return  # a reading, as most are: there is nothing to form, and no array to go through
+        mask = np.zeros(self._state.shape, dtype=bool)
+        mask[device] = True
+        if abs(seen_v) > breaks_v:
             self._damage_for_good(mask)
         elif seen_v > 0.0:
             current_a = min(compliance_a, rram.compliance_a(self.model.lrs, rails.vddr_v))
@@ -250,13 +310,8 @@ class SimulatedChip:
         elif -seen_v >= at.reset_direct_v:
             worked = self._survivors(mask, ageing.reset_wear(endurance, -seen_v, width_s))
             self._to_hrs(worked, -seen_v, width_s)
-        elif seen_v < 0.0:
+        else:
             self._weak_reset(mask, -seen_v, self.model.weak_reset.width_ref_s, 1)
-        resistance = float(self._resistance_now()[self._connected])
-        sigma = ageing.read_noise_sigma(self.model.read_noise, resistance)
-        resistance *= float(np.exp(sigma * self._metering.standard_normal()))
-        true_v = _across(volts, compliance_a, resistance)
-        return true_v, true_v / resistance
 
     def expose(self, rails: Rails) -> None:
         """The supply pins now see ``rails``; beyond an absolute maximum, some devices break for good."""
@@ -315,13 +370,28 @@ class SimulatedChip:
         virgin[virgin] = rram.formed(self.model.thresholds, applied_v, median_v, deviates, count, self._programming)
         return virgin
 
+    def _form_on_the_way(self, mask: DeviceMask, rails: Rails, left: NDArray[np.int64]) -> DeviceMask:
+        """Virgin devices of ``mask`` that form within ``left`` cycles; their ``left`` starts with the forming pulse."""
+        at = self.model.thresholds
+        formed: DeviceMask = mask & (self._state == DeviceState.VIRGIN) & (rails.vddr_v >= at.form_vddr_v)
+        deviates = self._deviates.forming[formed]
+        needed = rram.forming_pulses(at, rails.vddc_v, at.form_vddc_v, deviates, self._programming)
+        enough = needed <= left[formed]
+        formed[formed] = enough
+        left[formed] -= needed[enough].astype(np.int64) - 1
+        return formed
+
     def _survivors(self, mask: DeviceMask, wear: float) -> DeviceMask:
         """Devices of ``mask`` that can switch and still do after this wear; worn-out ones stick in the LRS."""
         switching = mask & self._switchable
         stuck = self._ageing.stress(switching, wear)
+        self._wear_out(stuck)
+        return switching & ~stuck
+
+    def _wear_out(self, stuck: DeviceMask) -> None:
+        """These devices stick in the LRS from now on."""
         if stuck.any():
             self._break(stuck, np.full(int(stuck.sum()), DeviceState.STUCK_LRS, dtype=np.int8))
-        return switching & ~stuck
 
     def _to_lrs(self, mask: DeviceMask, current_a: float) -> None:
         if not mask.any():
@@ -331,7 +401,8 @@ class SimulatedChip:
         self._store(mask, rram.draw_lrs(self.model.lrs, current_a, self._deviates.lrs[mask], self._programming))
         self._ageing.programmed(mask, DeviceState.LRS, self._programming)
         self._weak.set_again(mask)
-        self._log_base[mask] = np.log(self._resistance[mask]) - self._weak.log_ratio[mask]
+        # R = R0 exp(w) with R0 read just after the SET: the offset c1 and the noise come with the first pulse
+        self._log_base[mask] = np.log(self._resistance[mask])
 
     def _to_hrs(self, mask: DeviceMask, device_v: float, width_s: float) -> None:
         self._state[mask] = DeviceState.HRS
@@ -344,9 +415,12 @@ class SimulatedChip:
             return
         wear = count * ageing.reset_wear(self.model.endurance, device_v, width_s)
         moved = self._survivors(mask & (self._state == DeviceState.LRS), wear)
-        if not moved.any():
-            return
-        self._weak.apply(np.where(moved, count, 0), device_v, width_s)
+        if moved.any():
+            self._move_up(moved, np.where(moved, count, 0), device_v, width_s)
+
+    def _move_up(self, moved: DeviceMask, counts: NDArray[np.int64], device_v: float, width_s: float) -> None:
+        """What ``counts`` weak RESETs do to the devices of ``moved``, all in the LRS; wear is not counted here."""
+        self._weak.apply(counts, device_v, width_s)
         ceiling = self.model.weak_reset.ceiling_ohm
         log_r = np.minimum(self._log_base[moved] + self._weak.log_ratio[moved], np.log(ceiling))
         self._store(moved, np.exp(log_r))
@@ -368,4 +442,4 @@ class SimulatedChip:
 def _across(volts: float, compliance_a: float, resistance_ohm: float) -> float:
     """Voltage at a device when the source is limited to ``compliance_a``."""
     limit = compliance_a * resistance_ohm
-    return float(np.clip(volts, -limit, limit))
+    return min(max(volts, -limit), limit)

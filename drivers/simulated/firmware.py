@@ -14,9 +14,11 @@ from drivers.framed.codec import Frame, FrameError, encode
 from drivers.framed.messages import (
     MAX_TEXT_BYTES,
     RESPONSE,
+    SINCE,
     UNNUMBERED,
     VERSIONS,
     Counters,
+    Cycle,
     DirectConnect,
     Hello,
     Opcode,
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
     from drivers.simulated.world import World
 
 WITHOUT_SESSION = frozenset({Opcode.HELLO, Opcode.PING, Opcode.STATUS, Opcode.OUTPUTS_LOW})
-STOPPED_BY_WATCHDOG = frozenset({Opcode.PULSE, Opcode.SENSE, Opcode.XNOR, Opcode.DIRECT_CONNECT})
+STOPPED_BY_WATCHDOG = frozenset({Opcode.PULSE, Opcode.SENSE, Opcode.XNOR, Opcode.CYCLE, Opcode.DIRECT_CONNECT})
 
 
 @dataclass(frozen=True)
@@ -164,6 +166,8 @@ class BoardFirmware:
         return encode(frame._replace(opcode=frame.opcode | RESPONSE, payload=bytes([status]) + body))
 
     def _execute(self, frame: Frame) -> tuple[Status, bytes]:
+        if frame.version < SINCE.get(frame.opcode, 1) and frame.session != UNNUMBERED:
+            return Status.UNKNOWN_OPCODE, b""
         if self._tripped and frame.opcode in STOPPED_BY_WATCHDOG:
             return Status.WATCHDOG, b""
         try:
@@ -188,6 +192,8 @@ class BoardFirmware:
                 return Status.OK, b""
             case Opcode.PULSE:
                 return self._pulse(Pulse.unpack(payload, self._geometry))
+            case Opcode.CYCLE:
+                return self._cycle(Cycle.unpack(payload, self._geometry))
             case Opcode.SENSE:
                 return self._sense(Sense.unpack(payload))
             case Opcode.XNOR:
@@ -247,6 +253,14 @@ class BoardFirmware:
             rails = self._world.rails
             self._world.chip.pulse(pulse.polarity, pulse.devices, pulse.width_ns * 1e-9, pulse.count, rails)
         self._pulses += int(pulse.devices.sum()) * pulse.count
+        return Status.OK, b""
+
+    def _cycle(self, cycle: Cycle) -> tuple[Status, bytes]:
+        self._check_busy(cycle.busy_ns(self._properties.setup_ns))
+        widths_s = cycle.set_width_ns * 1e-9, cycle.reset_width_ns * 1e-9
+        with self._world.lock:
+            self._world.chip.cycle(cycle.devices, *widths_s, cycle.count, self._world.rails)
+        self._pulses += 2 * int(cycle.devices.sum()) * cycle.count
         return Status.OK, b""
 
     def _sense(self, sense: Sense) -> tuple[Status, bytes]:

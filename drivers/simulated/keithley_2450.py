@@ -59,6 +59,9 @@ from drivers.simulated.scpi import (
 if TYPE_CHECKING:
     from drivers.simulated.world import World
 
+MEASURED_OVERRANGE = 1.06
+"""A reading overflows a little beyond what a range can force: noise on its last level is no overflow."""
+
 UNIT_NAMES = {"VOLT": "Volt DC", "CURR": "Amp DC", "RES": "Ohm"}
 RANGE = Number(lambda smu, where: range_bounds(where[0]), UNITS)
 OFF_STATE = Choice(("NORMal", "HIMPedance", "ZERO", "GUARd"))
@@ -198,7 +201,7 @@ class Keithley2450(ScpiInstrument):
         cycles = timing.power_line_cycles * (timing.average_count if timing.averaging else 1)
         noise = scale.noise[scale.ranges.index(full_scale)] / math.sqrt(cycles)
         read = value + float(self._generator.normal(0.0, noise))
-        if abs(read) > OVERRANGE * full_scale:
+        if abs(read) > MEASURED_OVERRANGE * full_scale:
             return OVERFLOW
         step = scale.resolution * full_scale
         return round(read / step) * step + 0.0

@@ -11,10 +11,14 @@ import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import NoReturn, Protocol
 
 SYNTAX_ERROR = -285
 RUNTIME_ERROR = -286
+
+REMEMBERED = 256
+"""So many chunks are compiled once only: a client sends the same ones again and again."""
 
 MOST_STEPS = 1_000_000
 """Statements that one chunk may run: a client must not hang the bench with an endless loop."""
@@ -446,5 +450,10 @@ def run_chunk(chunk: str, variables: dict[str, Value]) -> None:
     Raises:
         LuaError: the text is no Lua of this kind (nothing was run), or a statement failed (those before it were run).
     """
-    body = _Parser(chunk).chunk()
-    body(Scope({}, Scope(variables)))
+    _compiled(chunk)(Scope({}, Scope(variables)))
+
+
+@lru_cache(REMEMBERED)
+def _compiled(chunk: str) -> Statement:
+    """A chunk, ready to run any number of times; raises LuaError -285."""
+    return _Parser(chunk).chunk()

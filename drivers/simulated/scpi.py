@@ -61,6 +61,9 @@ __all__ = [
     "show",
 ]
 
+ALLOWED = bytes((*b"\t\r", *range(32, 127)))
+"""What a message may consist of."""
+
 BYTE = Number(Bounds(0, 255, 0), digits=0)
 Method = TypeVar("Method", bound=Callable[..., Any])
 
@@ -245,7 +248,7 @@ class ScpiInstrument(ABC):
         return '0,"No error"' if error is None else f'{error.code},"{error.text}"'
 
     def _execute_units(self, line: bytes, replies: list[str]) -> None:
-        if any(not 32 <= byte < 127 for byte in line if byte not in b"\t\r"):
+        if line.translate(None, ALLOWED):
             raise ScpiError(-101)
         path = ""
         for text in split_unquoted(line.decode("ascii"), ";"):

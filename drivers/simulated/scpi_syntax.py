@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, NamedTuple, Protocol
 
 ERROR_TEXTS = {
@@ -49,6 +49,9 @@ class ScpiError(Exception):
         """A parser that met one of these throws away the rest of the message (IEEE 488.2, 6.1.6)."""
         return -200 < self.code <= -100
 
+
+REMEMBERED = 1024
+"""So many messages, and pieces of them, are taken apart once only: a client sends the same ones again and again."""
 
 HeaderArgument = int | str | None
 """What a variable part of a header stands for; None for a choice that was left out."""
@@ -106,7 +109,8 @@ def short_form(header: str) -> str:
     return re.sub(r"\[.*?\]|[a-z]", "", header)
 
 
-def split_unquoted(text: str, separator: str) -> list[str]:
+@lru_cache(REMEMBERED)
+def split_unquoted(text: str, separator: str) -> tuple[str, ...]:
     """Split where ``separator`` stands outside quoted strings; the parts come stripped.
 
     Raises:
@@ -125,7 +129,7 @@ def split_unquoted(text: str, separator: str) -> list[str]:
         part += letter
     if quote:
         raise ScpiError(-151)
-    return [*parts, part.strip()]
+    return *parts, part.strip()
 
 
 class Unit(NamedTuple):
@@ -133,12 +137,13 @@ class Unit(NamedTuple):
 
     header: str
     query: bool
-    parameters: list[str]
+    parameters: tuple[str, ...]
 
 
 _UNIT = re.compile(r"(:?\*?[A-Z][A-Z0-9_:]*)(\??)(?:\s+(.*))?", re.IGNORECASE | re.DOTALL)
 
 
+@lru_cache(REMEMBERED)
 def parse_unit(text: str) -> Unit:
     """Take one message unit apart.
 
@@ -151,7 +156,7 @@ def parse_unit(text: str) -> Unit:
     header, mark, data = match.groups()
     if any(len(node) > LONGEST_MNEMONIC for node in header.lstrip(":*").split(":")):
         raise ScpiError(-112)
-    parameters = [] if data is None or not data.strip() else split_unquoted(data, ",")
+    parameters = () if data is None or not data.strip() else split_unquoted(data, ",")
     return Unit(header.upper(), bool(mark), parameters)
 
 
@@ -271,10 +276,15 @@ class Choice:
         word = text.strip("\"'") if self.quoted else text
         if not re.fullmatch(r"[A-Z][A-Z0-9_:]*", word, re.IGNORECASE):
             raise ScpiError(-104)
-        for name in self.names:
-            if match_header(name, word.upper()) is not None:
-                return short_form(name)
-        raise ScpiError(-224)
+        found = _named(self.names, word.upper())
+        if found is None:
+            raise ScpiError(-224)
+        return found
+
+
+@lru_cache(REMEMBERED)
+def _named(names: tuple[str, ...], word: str) -> str | None:
+    return next((short_form(name) for name in names if match_header(name, word) is not None), None)
 
 
 @dataclass(frozen=True)

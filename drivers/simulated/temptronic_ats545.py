@@ -31,6 +31,9 @@ AMBIENT_C = 25.0
 AIR_TAU_S, CHUCK_TAU_S = 4.0, 20.0
 """Time constants of the air at the nozzle and of the chuck under it (proposed)."""
 
+STANDING_C = 0.01
+"""What is this close to its target moves no more."""
+
 OPERATOR_SCREEN, START_SCREEN = 10, 63
 NO_SENSOR_C = 999.9
 AT_TEMPERATURE, NOT_AT_TEMPERATURE = 1, 2
@@ -156,6 +159,13 @@ class TemptronicAts545(ScpiInstrument):
             self._advance()
             return self._chuck_c
 
+    def follow(self) -> bool:
+        """Bring air and chuck up to now; return whether they are still on the way to their targets."""
+        with self._lock:
+            self._advance()
+            air_target, chuck_target = self._targets
+            return max(abs(self._air_c - air_target), abs(self._chuck_c - chuck_target)) > STANDING_C
+
     def restart(self) -> None:
         """Another temperature, window or soak time: what was settled is not any more."""
         self._entered = self._at if self._deviation(self._regulated) <= self.active.window else None
@@ -179,6 +189,12 @@ class TemptronicAts545(ScpiInstrument):
     def _regulated(self) -> float:
         return self._chuck_c if self.sensor_mode else self._air_c
 
+    @property
+    def _targets(self) -> tuple[float, float]:
+        """What the air and the chuck are on the way to."""
+        air = self.active.celsius if self.flow else AMBIENT_C
+        return air, air if self.head_down else AMBIENT_C
+
     def _deviation(self, celsius: float) -> float:
         return abs(celsius - self.active.celsius)
 
@@ -186,8 +202,7 @@ class TemptronicAts545(ScpiInstrument):
         """Let air and chuck follow their targets up to now, and note when the window was entered."""
         now = self._clock()
         elapsed, before, self._at = now - self._at, self._at, now
-        air_target = self.active.celsius if self.flow else AMBIENT_C
-        chuck_target = air_target if self.head_down else AMBIENT_C
+        air_target, chuck_target = self._targets
         tau, deviation, window = AIR_TAU_S, self._deviation(self._regulated), self.active.window
         if self.sensor_mode:
             tau = CHUCK_TAU_S
@@ -291,6 +306,9 @@ class TemptronicAts545Server(InstrumentServer):
         set_temperature_c: gets the chuck's temperature whenever it has moved on.
         clock: gives the time in s.
         port: TCP port; 0 for any free one.
+
+    Attributes:
+        source: the far end itself.
     """
 
     def __init__(
@@ -300,4 +318,5 @@ class TemptronicAts545Server(InstrumentServer):
         clock: Callable[[], float] = time.monotonic,
         port: int = 0,
     ) -> None:
-        super().__init__(TemptronicAts545(lock, set_temperature_c, clock), port)
+        self.source = TemptronicAts545(lock, set_temperature_c, clock)
+        super().__init__(self.source, port)

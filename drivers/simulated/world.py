@@ -8,7 +8,7 @@ device that the board's direct access connects to its pads; the chuck sets the t
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from drivers.simulated.chip import SimulatedChip
@@ -18,6 +18,10 @@ RAIL_OF_CHANNEL: Mapping[int, str] = {1: "vddr", 2: "vddc", 3: "vdd"}
 
 LEAKAGE_S = 2e-4
 """Load of the chip's supply pins, in siemens; only there so that a supply channel measures a current."""
+
+
+STEP_S = 1.0
+"""Time passes in steps of this length as long as the temperature moves."""
 
 
 class Rails(NamedTuple):
@@ -33,10 +37,15 @@ class World:
 
     Args:
         chip: the chip in the socket.
+
+    Attributes:
+        following: brings what follows the time in the world up to now, and tells whether it is still on the move.
     """
 
     def __init__(self, chip: SimulatedChip) -> None:
         self.chip = chip
+        self.following: Callable[[], bool] = lambda: False
+        self._now_s = 0.0
         self.lock = threading.RLock()
         self._volts = {"vdd": 0.0, "vddc": 0.0, "vddr": 0.0}
 
@@ -55,10 +64,28 @@ class World:
         with self.lock:
             self.chip.temperature_c = temperature_c
 
+    @property
+    def now_s(self) -> float:
+        """Seconds that have passed since the world was made; see :meth:`advance`."""
+        return self._now_s
+
     def advance(self, seconds: float) -> None:
-        """Let time pass for the chip: its devices drift. No time passes by itself."""
+        """Let time pass: devices drift at the chip's temperature, which follows its source. None passes by itself.
+
+        Raises:
+            UserMistake: the time is negative or not finite.
+        """
         with self.lock:
-            self.chip.advance(seconds)
+            moving, left = self.following(), seconds
+            while moving and left > STEP_S:
+                self._step(STEP_S)
+                moving, left = self.following(), left - STEP_S
+            self._step(left)
+            self.following()
+
+    def _step(self, seconds: float) -> None:
+        self.chip.advance(seconds)
+        self._now_s += seconds
 
     def drive_channel(self, channel: int, volts: float) -> None:
         """A supply channel's terminals now stand at ``volts`` (0 when its output is off)."""

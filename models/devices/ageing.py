@@ -29,6 +29,7 @@ from models.exceptions import UserMistake
 
 Floats = NDArray[np.float64]
 States = NDArray[np.int8]
+Counts = NDArray[np.int64]
 
 
 class HrsChange(NamedTuple):
@@ -194,6 +195,33 @@ class Ageing:
         """
         self.wear[devices] += wear
         return np.asarray(devices & (self.wear >= self._stuck_wear))
+
+    def alternate(
+        self, devices: DeviceMask, counts: Counts, set_wear: float, reset_wear: float, spared: DeviceMask
+    ) -> tuple[DeviceMask, Counts]:
+        """Add the wear of SETs and RESETs in turn to some devices, to each until it is worn out, in closed form.
+
+        Args:
+            counts: ``shape``, how many of each.
+            set_wear, reset_wear: wear of one SET and of one RESET.
+            spared: those whose first SET wears nothing.
+
+        Returns:
+            Those that are worn out, and ``shape``, how many SETs each device lived through (0 outside ``devices``).
+        """
+        start = self.wear[devices] - np.where(spared[devices], set_wear, 0.0)
+        limit, asked, both = self._stuck_wear[devices], counts[devices], set_wear + reset_wear
+        with np.errstate(divide="ignore"):
+            last = np.maximum(np.ceil((limit - start) / both), 1.0)
+        worn = last <= asked
+        whole = np.where(worn, last - 1.0, asked)
+        before = start + whole * both
+        by_set = worn & (before + set_wear >= limit)
+        self.wear[devices] = before + np.where(by_set, set_wear, np.where(worn, both, 0.0))
+        stuck, sets = np.zeros_like(devices), np.zeros_like(counts)
+        stuck[devices] = worn
+        sets[devices] = whole + (worn & ~by_set)
+        return stuck, sets
 
     def hrs_change(self, devices: DeviceMask) -> HrsChange:
         """What the wear of some devices does to the HRS that a RESET leaves now, ``(n,)`` each."""

@@ -150,6 +150,27 @@ def formed(
     return np.asarray(applied_v >= median_v * (1.0 + spread))
 
 
+def forming_pulses(
+    thresholds: Thresholds, applied_v: float, median_v: float, deviates: Floats, rng: np.random.Generator
+) -> Floats:
+    """How many pulses of ``applied_v`` each virgin device needs until it forms; infinite where it never does.
+
+    The same law as :func:`formed`: each pulse has the same chance.
+
+    Args:
+        median_v: median forming voltage over devices, for this way of applying it.
+        deviates: the devices' forming deviates.
+    """
+    from scipy.special import ndtr
+
+    margin = applied_v / median_v - 1.0 - thresholds.form_sigma_d2d * deviates
+    if thresholds.form_sigma_c2c == 0.0:
+        return np.where(margin >= 0.0, 1.0, np.inf)
+    with np.errstate(divide="ignore"):
+        rate = -np.log1p(-ndtr(margin / thresholds.form_sigma_c2c))
+        return np.asarray(np.maximum(np.ceil(rng.standard_exponential(deviates.shape) / rate), 1.0))
+
+
 def _log_normal(
     median: Floats | float, sigma_d2d: float, deviates: Floats, sigma_c2c: Floats | float, rng: np.random.Generator
 ) -> Floats:

@@ -36,6 +36,12 @@ def test_the_bench_file_that_we_ship_is_valid_and_carries_the_published_rails() 
         ("vdd_v = 1.2", "vdd_v = nan", ["vdd_v"]),
         ('driver = "framed"', 'driver = "magic"', ["board.driver", "framed"]),
         ("[board]", "[board", ["not a TOML file"]),
+        (
+            "simulated = true",
+            'simulated = false\nworld_clock = "socket://127.0.0.1:1"',
+            ["world_clock", "simulated = true"],
+        ),
+        ("simulated = true", 'simulated = true\nworld_clock = "127.0.0.1:1"', ["world_clock", "socket://HOST:PORT"]),
         ('schema = "rram-bench bench 1"', 'schema = "rram-bench bench 9"', ["schema"]),
     ],
 )
@@ -48,6 +54,13 @@ def test_a_mistake_is_named_with_its_key(old: str, new: str, expected: list[str]
     assert "\n" not in message
     for part in expected:
         assert part in message
+
+
+def test_a_world_clock_is_no_role_of_the_bench() -> None:
+    text = TEXT.replace("simulated = true", 'simulated = true\nworld_clock = "socket://127.0.0.1:4000"')
+    config = parse_bench_file(text, "simulated.toml")
+    assert config.world_clock == "socket://127.0.0.1:4000"
+    assert config.resources == parse_bench_file(TEXT, "simulated.toml").resources
 
 
 def test_a_path_that_is_no_bench_file(tmp_path: Path) -> None:

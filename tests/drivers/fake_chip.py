@@ -34,6 +34,13 @@ class FakeChip:
         if self.broken:
             raise RuntimeError("word line driver")
 
+    def cycle(self, devices: DeviceMask, set_width_s: float, reset_width_s: float, count: int, rails: Rails) -> None:
+        """Count the pulses of both polarities; break afterwards when told to."""
+        self.pulses += (devices * count)[..., None]
+        self.calls.append(("cycle", np.flatnonzero(devices).tolist(), set_width_s, reset_width_s, count, rails))
+        if self.broken:
+            raise RuntimeError("word line driver")
+
     def sense(self, rails: Rails, precharge_s: float, window_s: float, repeats: int) -> NDArray[np.int8]:
         """Return the weights, ``repeats`` times."""
         self.calls.append(("sense", rails, precharge_s, window_s, repeats))

@@ -52,7 +52,7 @@ def example_board() -> tuple[BoardFirmware, FakeChip]:
 
 
 def test_the_page_has_the_examples() -> None:
-    assert len(examples()) == 26
+    assert len(examples()) == 32
 
 
 @pytest.mark.parametrize("line", [line for line in examples() if line.frame is not None])
@@ -73,8 +73,11 @@ def test_the_board_holds_this_conversation() -> None:
         except FrameError as error:
             received = error
         assert board.handle(received).hex(" ") == answered.wire.hex(" "), asked
-    assert np.argwhere(chip.pulses).tolist() == [[0, 0, 0, 1], [0, 1, 1, 1], [1, 2, 1, 1]]
-    assert chip.pulses.sum() == 3
+    pulsed = [[0, 0, 0, 1], [0, 1, 1, 1], [1, 2, 1, 1]]
+    cycled = [[1, 0, 0, 0], [1, 0, 0, 1]]
+    assert np.argwhere(chip.pulses == 1).tolist() == pulsed
+    assert np.argwhere(chip.pulses == 2).tolist() == cycled
+    assert chip.pulses.sum() == 7
 
 
 def test_tables_name_every_opcode_and_status() -> None:

@@ -312,3 +312,11 @@ def test_the_larger_array_has_rows_up_to_127() -> None:
 def bench_words(server: ColumnBoardServer) -> Words:
     assert server._firmware is not None
     return server._firmware.words
+
+
+def test_it_has_no_loop_of_cycles_and_says_so_in_one_line(bench: Bench) -> None:
+    everything = np.ones((*GEOMETRY, 2), dtype=bool)
+    assert not bench.board.cycles
+    for call in (bench.board.check_cycle, bench.board.cycle):
+        with pytest.raises(LimitError, match=r"cannot cycle devices: it makes no pulses"):
+            call(everything, 10e-6, 10e-6, 1)

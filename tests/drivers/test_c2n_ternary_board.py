@@ -326,3 +326,13 @@ def test_a_chip_is_formed_programmed_and_read_through_it() -> None:
     assert programming.verified >= 58
     low = world.chip.resistance_ohm < 20e3
     assert (low == lrs_devices(weights)).mean() > 0.97
+
+
+def test_it_has_no_loop_of_cycles_and_says_so_in_one_line(bench: Bench) -> None:
+    seen = tap(bench.server)
+    assert not bench.board.cycles
+    for call in (bench.board.check_cycle, bench.board.cycle):
+        with pytest.raises(LimitError, match=r"^the .* ternary board cannot cycle devices by itself.*alternate"):
+            call(EVERYTHING, 10e-6, 10e-6, 1)
+    assert not seen
+    assert not bench.chip.pulses.any()

@@ -145,7 +145,7 @@ def test_a_framed_board_is_found_by_its_usb_id(world: SimulatedBench) -> None:
     found = only(discover(stm(world.board.port), timeout_s=0.1))
     assert (found.outcome, found.driver) == (Outcome.ANSWERS, FRAMED)
     assert world.chip.chip_id in found.answer
-    assert "protocol version 1" in found.answer
+    assert "protocol version 2" in found.answer
 
 
 def test_the_two_c2n_boards_are_told_apart() -> None:

@@ -29,6 +29,7 @@ LIMITS = BoardLimits(
     width=Range(1e-7, 1e-3, "s", "limits.pulse_width_s"),
     count=Range(1, 5000, "pulses", "limits.pulse_count"),
     window=Range(1e-6, 1e-4, "s", "limits.sense_window_s"),
+    cycles=Range(1, 10**6, "cycles", "limits.cycle_count"),
 )
 TIME_S = 5e-6
 EVERYTHING = np.ones((*GEOMETRY, 2), dtype=bool)
@@ -134,6 +135,8 @@ def test_a_bad_time_is_refused_before_anything_is_sent(board: FramedBoard, chip:
     sent = board.link.stats.bytes_out
     for call in (
         lambda: board.pulse(Polarity.SET, EVERYTHING, bad),
+        lambda: board.cycle(EVERYTHING, bad, TIME_S, 1),
+        lambda: board.cycle(EVERYTHING, TIME_S, bad, 1),
         lambda: board.sense(bad, TIME_S),
         lambda: board.sense(TIME_S, bad),
         lambda: board.xnor(GOOD_INPUTS, bad, TIME_S, GEOMETRY),
@@ -150,6 +153,7 @@ def test_a_bad_number_is_refused_before_anything_is_sent(board: FramedBoard, chi
     sent = board.link.stats.bytes_out
     calls = [
         lambda: board.pulse(Polarity.SET, EVERYTHING, TIME_S, bad),
+        lambda: board.cycle(EVERYTHING, TIME_S, TIME_S, bad),
         lambda: board.sense(TIME_S, TIME_S, bad),
         lambda: board.xnor(GOOD_INPUTS, TIME_S, TIME_S, Geometry(bad, 11)),
     ]
@@ -181,7 +185,27 @@ def test_a_bad_watchdog_is_refused_before_anything_is_sent(board: FramedBoard, b
 def test_a_mask_of_another_shape_or_type_is_refused(board: FramedBoard, chip: FakeChip, mask: Any) -> None:
     with pytest.raises(LimitError, match=r"expected bool of shape \(5, 11, 2\)"):
         board.pulse(Polarity.SET, mask, TIME_S)
+    with pytest.raises(LimitError, match=r"expected bool of shape \(5, 11, 2\)"):
+        board.cycle(mask, TIME_S, TIME_S, 1)
     assert chip.calls == []
+
+
+@pytest.mark.parametrize("bad", [1.0, True, np.int64(1), np.float64(0.0), Device.BLB, "SET", 2])
+def test_a_polarity_is_the_enum_or_a_plain_int_that_names_it(board: FramedBoard, chip: FakeChip, bad: Any) -> None:
+    with pytest.raises(LimitError, match="the framed board allows RESET, SET"):
+        board.pulse(bad, EVERYTHING, TIME_S)
+    assert chip.calls == []
+    board.pulse(int(Polarity.SET), EVERYTHING, TIME_S)  # type: ignore[arg-type]
+    assert (chip.pulses[..., Polarity.SET] == 1).all()
+
+
+@pytest.mark.parametrize("bad", [0.0, 1.0, False, Polarity.SET, 2])
+def test_a_device_is_the_enum_or_a_plain_int_that_names_it(board: FramedBoard, chip: FakeChip, bad: Any) -> None:
+    with pytest.raises(LimitError, match="the framed board allows BL, BLB"):
+        board.connect_device(0, 0, bad)
+    assert chip.connected is None
+    board.connect_device(0, 0, int(Device.BLB))  # type: ignore[arg-type]
+    assert chip.connected == (0, 0, Device.BLB)
 
 
 @pytest.mark.parametrize(
@@ -211,7 +235,8 @@ def test_counters(board: FramedBoard) -> None:
     board.pulse(Polarity.SET, EVERYTHING, TIME_S, 2)
     board.sense(TIME_S, TIME_S, 3)
     board.xnor(GOOD_INPUTS, TIME_S, TIME_S, GEOMETRY)
-    assert board.status() == BoardStatus(220, 5, 0, False)
+    board.cycle(EVERYTHING, TIME_S, TIME_S, 3)
+    assert board.status() == BoardStatus(220 + 660, 5, 0, False)
 
 
 def test_direct_access(board: FramedBoard, chip: FakeChip) -> None:
@@ -265,6 +290,7 @@ def test_the_watchdog_trips_and_is_cleared(board: FramedBoard, chip: FakeChip) -
     assert board.status().watchdog_tripped
     for call in (
         lambda: board.pulse(Polarity.SET, EVERYTHING, TIME_S),
+        lambda: board.cycle(EVERYTHING, TIME_S, TIME_S, 1),
         lambda: board.sense(TIME_S, TIME_S),
         lambda: board.xnor(GOOD_INPUTS, TIME_S, TIME_S, GEOMETRY),
         lambda: board.connect_device(0, 0, Device.BL),

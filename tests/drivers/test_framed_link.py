@@ -125,8 +125,8 @@ def test_a_silent_line_is_given_up(server: BoardServer) -> None:
 
 
 def test_another_protocol_version_is_refused_with_both_versions(chip: FakeChip) -> None:
-    refused = pytest.raises(WrongInstrument, match="versions 2 to 3, this program speaks 1 to 1")
-    with served(chip, properties=BoardProperties(versions=(2, 3))) as server, refused:
+    refused = pytest.raises(WrongInstrument, match="versions 3 to 4, this program speaks 1 to 2")
+    with served(chip, properties=BoardProperties(versions=(3, 4))) as server, refused:
         open_framed(server.port)
 
 
@@ -193,20 +193,27 @@ def test_faults_never_pulse_twice_nor_answer_wrong(chip: FakeChip, seed: int) ->
         for turn in range(750):
             mask = rng.random((*GEOMETRY, 2)) < 0.3
             count = int(rng.integers(1, 40))
-            before = chip.pulses[..., Polarity.SET].copy()
+            before = chip.pulses.copy()
+            wanted = np.zeros_like(before)
+            cycles = turn % 3 == 0
+            wanted[..., Polarity.RESET if cycles else Polarity.SET :] = (mask * count)[..., None]
             try:
-                board.pulse(Polarity.SET, mask, WIDTH_S, count)
+                if cycles:
+                    board.cycle(mask, WIDTH_S, WIDTH_S, count)
+                else:
+                    board.pulse(Polarity.SET, mask, WIDTH_S, count)
             except InDoubt as error:
                 in_doubt += 1
                 doubtful = np.zeros_like(mask)
                 doubtful[tuple(np.transpose(error.devices))] = True
-                acted = chip.pulses[..., Polarity.SET] - before
-                assert (acted[mask & ~doubtful] == count).all()
-                assert (acted[doubtful] <= count).all()
-                expected[..., Polarity.SET] += acted
+                # what the board still has of this session is refused once the next one is open: the count is final
                 board.reopen()
+                acted = chip.pulses - before
+                assert (acted == wanted)[~doubtful].all()
+                assert (acted <= wanted).all()
+                expected += acted
             else:
-                expected[..., Polarity.SET] += mask * count
+                expected += wanted
             np.testing.assert_array_equal(chip.pulses, expected)
             if turn % 2:
                 chip.weights = rng.choice([-1, 0, 1], GEOMETRY).astype(np.int8)

@@ -385,6 +385,21 @@ def test_a_resistance_is_measured_through_callable_parameters(smu: GuestSmu, wor
         role.measure()
 
 
+def test_a_spot_leaves_the_output_off_even_when_its_reading_fails(smu: GuestSmu, world: SimulatedBench) -> None:
+    for volts, compliance_a in ((0.2, 1e-3), (0.1, 1e-6), (0.3, 1e-4)):
+        smu.check_source(volts, compliance_a)
+        smu.set_source(volts, compliance_a)
+        assert smu.spot().voltage_v == pytest.approx(volts, rel=1e-3)
+        assert world.smu.instrument.execute(b"OUTP?") == b"0"
+    readings = iter([b"nan\n"])
+    world.smu.wire.tamper = lambda reply: next(readings, reply) if b"E-" in reply else reply
+    with pytest.raises(ReplyError):
+        smu.spot()
+    assert world.smu.instrument.execute(b"OUTP?") == b"0"
+    with pytest.raises(LimitError):
+        smu.check_source(0.6, 1e-3)
+
+
 @pytest.mark.parametrize(
     ("volts", "compliance_a"),
     [(0.6, 1e-3), (-0.6, 1e-3), (math.nan, 1e-3), (0.2, 0.0), (0.2, 5e-3), (0.2, math.inf), (True, 1e-3)],

@@ -20,6 +20,9 @@ NO_ERROR = ("SYST:ERR?", '0,"No error;0;0 0"')
 IDN = ("*IDN?", "KEITHLEY INSTRUMENTS,MODEL 2450,04096331,1.7.12b")
 OFF: list[Exchange] = [("SOUR:VOLT 0", None), ("OUTP 0", None)]
 CONFIRMED: list[Exchange] = [("OUTP?;:SOUR:VOLT?", "0;0.000000E+00"), NO_ERROR]
+STANDING = ("SOUR:VOLT:ILIM?", "1.050000E-04")
+"""What is asked before a source is set: which of the two settings goes first depends on the compliance that stands."""
+
 SETUP = {
     "SOUR:FUNC VOLT": "VOLT",
     'SENS:FUNC "CURR"': '"CURR:DC"',
@@ -110,9 +113,10 @@ def test_another_model_is_refused(answer: str) -> None:
         Keithley2450(link, LIMITS).identify()
 
 
-def test_the_compliance_is_set_before_the_level_and_both_are_read_back() -> None:
+def test_a_lower_compliance_is_set_before_the_level_and_both_are_read_back() -> None:
     exchanges = [
         *HELLO,
+        STANDING,
         ("SOUR:VOLT:ILIM 6.4E-5;:SOUR:VOLT 0.2", None),
         NO_ERROR,
         ("SOUR:VOLT:ILIM?;:SOUR:VOLT?", "6.400000E-05;2.000000E-01"),
@@ -121,9 +125,22 @@ def test_the_compliance_is_set_before_the_level_and_both_are_read_back() -> None
         Keithley2450(link, LIMITS).set_source(0.2, 64e-6)
 
 
+def test_a_higher_compliance_is_set_after_the_level() -> None:
+    exchanges = [
+        *HELLO,
+        STANDING,
+        ("SOUR:VOLT 0.2;:SOUR:VOLT:ILIM 0.001", None),
+        NO_ERROR,
+        ("SOUR:VOLT?;:SOUR:VOLT:ILIM?", "2.000000E-01;1.000000E-03"),
+    ]
+    with TranscriptLink(exchanges) as link:
+        Keithley2450(link, LIMITS).set_source(0.2, 1e-3)
+
+
 def test_zero_volts_in_is_exactly_zero_out() -> None:
     exchanges = [
         *HELLO,
+        STANDING,
         ("SOUR:VOLT:ILIM 0.0001;:SOUR:VOLT 0", None),
         NO_ERROR,
         ("SOUR:VOLT:ILIM?;:SOUR:VOLT?", "1.000000E-04;0.000000E+00"),
@@ -136,6 +153,7 @@ def test_zero_volts_in_is_exactly_zero_out() -> None:
 def test_a_compliance_that_was_not_taken_is_raised(read_back: str) -> None:
     exchanges = [
         *HELLO,
+        STANDING,
         ("SOUR:VOLT:ILIM 6.4E-5;:SOUR:VOLT 0.2", None),
         NO_ERROR,
         ("SOUR:VOLT:ILIM?;:SOUR:VOLT?", f"{read_back};2.000000E-01"),
@@ -148,6 +166,7 @@ def test_a_compliance_that_was_not_taken_is_raised(read_back: str) -> None:
 def test_a_refused_compliance_is_raised() -> None:
     exchanges = [
         *HELLO,
+        STANDING,
         ("SOUR:VOLT:ILIM 1E-6;:SOUR:VOLT 0.2", None),
         ("SYST:ERR?", '5076,"Cannot set source limit lower than 0.1% of measure range;1;2020/01/01 10:00:00.000"'),
         NO_ERROR,
@@ -162,6 +181,7 @@ def test_a_refused_compliance_is_raised() -> None:
 def test_a_level_may_be_rounded_to_the_resolution_of_its_range(volts: float, read_back: str) -> None:
     exchanges = [
         *HELLO,
+        STANDING,
         (f"SOUR:VOLT:ILIM 0.0001;:SOUR:VOLT {volts}", None),
         NO_ERROR,
         ("SOUR:VOLT:ILIM?;:SOUR:VOLT?", f"1.000000E-04;{read_back}"),
@@ -345,6 +365,7 @@ def test_fixed_and_automatic_ranges() -> None:
         ("SOUR:VOLT:RANG:AUTO 0;:SOUR:VOLT:RANG 2", None),
         NO_ERROR,
         ("SOUR:VOLT:RANG:AUTO?;:SOUR:VOLT:RANG?", "0;2.000000E+00"),
+        STANDING,
         ("SOUR:VOLT:ILIM 1E-5;:SOUR:VOLT 0.10002", None),
         NO_ERROR,
         ("SOUR:VOLT:ILIM?;:SOUR:VOLT?", "1.000400E-05;1.000000E-01"),

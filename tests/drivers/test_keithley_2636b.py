@@ -25,6 +25,9 @@ NEXT_ERROR = "print(errorqueue.next())"
 NO_ERROR = (NEXT_ERROR, "0.000000000e+00\tQueue Is Empty\t0.000000000e+00\t1.000000000e+00")
 IDN = ("*IDN?", "Keithley Instruments Inc., Model 2636B, 4036001, 3.2.2")
 OFF: list[Exchange] = [(f"smu{x}.source.{act} = 0", None) for x in "ab" for act in ("levelv", "leveli", "output")]
+STANDING = ("print(smua.source.limiti)", "1.000000000e-01")
+"""What is asked before a source is set: which of the two settings goes first depends on the compliance that stands."""
+
 SETUP = {
     "source.func = 1": "1.000000000e+00",
     "source.offmode = 0": "0.000000000e+00",
@@ -110,6 +113,7 @@ def test_another_model_is_refused(answer: str) -> None:
 def test_a_compliance_of_100_na_goes_out_as_100_na() -> None:
     exchanges = [
         *HELLO,
+        STANDING,
         ("smua.source.limiti = 1E-7 smua.source.levelv = 0.2", None),
         NO_ERROR,
         ("print(smua.source.limiti, smua.source.levelv)", "1.000000000e-07\t2.000000000e-01"),
@@ -122,6 +126,7 @@ def test_a_compliance_of_100_na_goes_out_as_100_na() -> None:
 def test_zero_volts_in_is_exactly_zero_out(zero: float) -> None:
     exchanges = [
         *HELLO,
+        STANDING,
         ("smua.source.limiti = 0.0001 smua.source.levelv = 0", None),
         NO_ERROR,
         ("print(smua.source.limiti, smua.source.levelv)", "1.000000000e-04\t0.000000000e+00"),
@@ -134,6 +139,7 @@ def test_zero_volts_in_is_exactly_zero_out(zero: float) -> None:
 def test_a_compliance_that_was_not_taken_is_raised(read_back: str) -> None:
     exchanges = [
         *HELLO,
+        STANDING,
         ("smua.source.limiti = 1E-7 smua.source.levelv = 0.2", None),
         NO_ERROR,
         ("print(smua.source.limiti, smua.source.levelv)", f"{read_back}\t2.000000000e-01"),
@@ -146,6 +152,7 @@ def test_a_compliance_that_was_not_taken_is_raised(read_back: str) -> None:
 def test_a_refused_compliance_is_raised() -> None:
     exchanges = [
         *HELLO,
+        STANDING,
         ("smua.source.limiti = 1E-7 smua.source.levelv = 0.2", None),
         (NEXT_ERROR, "1.102000000e+03\tParameter too small\t2.000000000e+01\t1.000000000e+00"),
         NO_ERROR,

@@ -15,7 +15,7 @@ from bench.check import CheckRow, check_bench, show_check
 from bench.config import parse_bench_file
 from bench.console import Reporter
 from bench.procedures.amplifiers import AMPLIFIERS
-from bench.procedures.forming import FORMING
+from bench.procedures.forming import FORMING, QUICK
 from bench.runner import run
 from bench.session import Bench, connect
 from bench.stopping import StopToken
@@ -273,7 +273,7 @@ def spoil_columns(world: SimulatedBench, columns: dict[int, Callable[[Senses], S
 def test_the_columns_of_stuck_and_random_amplifiers_are_named(
     bench: Bench, world: SimulatedBench, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run(FORMING, FORMING.parse({}), bench, tmp_path)
+    run(FORMING, QUICK, bench, tmp_path)
     rng = np.random.default_rng(5)
     spoil_columns(
         world,
@@ -298,7 +298,7 @@ def test_the_columns_of_stuck_and_random_amplifiers_are_named(
 def test_a_sound_array_passes_with_each_device_pulsed_once_per_pattern(
     bench: Bench, world: SimulatedBench, tmp_path: Path
 ) -> None:
-    run(FORMING, FORMING.parse({}), bench, tmp_path)
+    run(FORMING, QUICK, bench, tmp_path)
     outcome = run(AMPLIFIERS, AMPLIFIERS.parse({"repeats": 3}), bench, tmp_path)
     assert outcome.result["ok"]
     assert outcome.result["amplifiers"] == 32

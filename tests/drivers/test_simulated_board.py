@@ -13,6 +13,7 @@ from drivers.framed.codec import Frame, FrameError, decode, encode
 from drivers.framed.messages import (
     RESPONSE,
     Counters,
+    Cycle,
     DirectConnect,
     Hello,
     Opcode,
@@ -43,8 +44,8 @@ class Bench:
         self.board = BoardFirmware(world, properties, 77, 0xFFFF, lambda: self.now)
         self.session = self.hello(1).session
 
-    def hello(self, nonce: int) -> Welcome:
-        reply = self.ask(Opcode.HELLO, Hello(nonce, 1, 1).pack(), version=0, session=0)
+    def hello(self, nonce: int, highest: int = 1) -> Welcome:
+        reply = self.ask(Opcode.HELLO, Hello(nonce, 1, highest).pack(), version=0, session=0)
         return Welcome.unpack(reply.payload[1:])
 
     def ask(
@@ -60,6 +61,10 @@ class Bench:
 @pytest.fixture
 def bench() -> Bench:
     return Bench()
+
+
+def cycle(count: int, width_ns: int = 1000) -> bytes:
+    return Cycle(width_ns, 1000, count, np.ones((2, 2, 2), dtype=bool)).pack()
 
 
 def pulse(count: int = 1) -> bytes:
@@ -113,9 +118,35 @@ def test_only_harmless_requests_go_without_a_session(bench: Bench) -> None:
 
 
 def test_another_version_or_session_is_not_executed(bench: Bench) -> None:
-    assert bench.ask(Opcode.PULSE, pulse(), 1, version=2).payload == bytes([Status.VERSION, 1, 1])
+    assert bench.ask(Opcode.PULSE, pulse(), 1, version=2).payload == bytes([Status.VERSION, 1, 2])
     assert bench.ask(Opcode.PULSE, pulse(), 1, session=5).payload[0] == Status.NO_SESSION
     assert bench.chip.pulses.sum() == 0
+
+
+def test_cycles_belong_to_version_2_and_are_made_once(bench: Bench) -> None:
+    assert bench.ask(Opcode.CYCLE, cycle(2), 1).payload == bytes([Status.UNKNOWN_OPCODE])
+    bench.session = bench.hello(2, highest=2).session
+    for _ in range(3):
+        assert bench.ask(Opcode.CYCLE, cycle(2), 1, version=2).payload == bytes([Status.OK])
+    assert (bench.chip.pulses == 2).all()
+    assert bench.status().pulses == 8 * 2 * 2
+
+
+@pytest.mark.parametrize(
+    ("payload", "status"),
+    [
+        (cycle(2)[:-1], Status.BAD_LENGTH),
+        (cycle(0), Status.BAD_ARGUMENT),
+        (cycle(1, 0), Status.BAD_ARGUMENT),
+        # 8 devices, 4 us a cycle with setup, 10 ms at most
+        (cycle(313), Status.BAD_ARGUMENT),
+        (cycle(312), Status.OK),
+    ],
+)
+def test_cycles_that_it_cannot_make_are_refused(bench: Bench, payload: bytes, status: Status) -> None:
+    bench.session = bench.hello(2, highest=2).session
+    assert bench.ask(Opcode.CYCLE, payload, 1, version=2).payload[0] == status
+    assert bench.chip.pulses.any() == (status == Status.OK)
 
 
 def test_the_same_hello_opens_no_second_session(bench: Bench) -> None:

@@ -164,9 +164,10 @@ def test_weak_resets_move_lrs_devices_a_little_each(formed):
     assert (formed.state[~low] == state[~low]).all()
     assert np.isin(formed.state[low], (DeviceState.LRS, DeviceState.INTERMEDIATE)).mean() > 0.998
     assert medians == sorted(medians)
-    # the published median curve, 7.03, 7.48 and 8.56 kohm after 0, 100 and 500 pulses; 1024 devices
-    assert medians[0] == pytest.approx(7.48 / 7.03, rel=0.02)
-    assert medians[4] == pytest.approx(8.56 / 7.03, rel=0.05)
+    # the published median curve without noise, 7.48 and 8.56 kohm after 100 and 500 pulses from an R0 of 6.988 kohm,
+    # which RTN (high in 29 % of the devices, by 0.0625 on average) raises by 2 %; 1024 devices
+    assert medians[0] == pytest.approx(1.018 * 7.48 / 6.988, rel=0.02)
+    assert medians[4] == pytest.approx(1.018 * 8.56 / 6.988, rel=0.05)
 
 
 def test_weak_resets_depend_on_voltage_and_width(formed):
@@ -174,6 +175,8 @@ def test_weak_resets_depend_on_voltage_and_width(formed):
 
     def moved(vddc_v: float, width_s: float) -> float:
         formed.pulse(Polarity.SET, EVERY, 10e-6, 1, SET)
+        # the offset c1 comes with the first pulse
+        formed.pulse(Polarity.RESET, EVERY, width_s, 1, Rails(1.2, vddc_v, 5.0))
         before = np.log(formed.resistance_ohm)
         formed.pulse(Polarity.RESET, EVERY, width_s, 20, Rails(1.2, vddc_v, 5.0))
         return float(np.median(np.log(formed.resistance_ohm) - before))
@@ -204,7 +207,8 @@ def test_pulses_at_once_equal_pulses_one_by_one(virgin):
         singly.pulse(Polarity.RESET, EVERY, 1e-6, 1, WEAK)
     for quantile in (0.25, 0.5, 0.75):
         moves = [np.quantile(np.log(chip.resistance_ohm) - start, quantile) for chip in (at_once, singly)]
-        assert moves[0] == pytest.approx(moves[1], abs=0.004)
+        # the two differ in their noise; RTN, 0.07 where it is high, weighs most in the upper quartile
+        assert moves[0] == pytest.approx(moves[1], abs=0.01)
 
 
 def test_no_pulse_is_no_pulse(formed):

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from drivers.framed import BoardLimits, FramedBoard, FramedLink, open_framed
+from drivers.framed.board import MOST_CYCLES
 from drivers.framed.codec import Deframer, Frame
 from drivers.framed.messages import Opcode, Watchdog
 from drivers.limits import Range
@@ -90,13 +91,15 @@ def framed_board(envelope: float) -> Iterator[Stand]:
         Range(NANOSECOND / envelope, envelope * MOST_BUSY_S, "s", "campaign"),
         Range(1, envelope * 0xFFFF_FFFF, "pulses", "campaign"),
         Range(NANOSECOND / envelope, envelope * MOST_BUSY_S, "s", "campaign"),
+        Range(1, envelope * MOST_CYCLES.high, "cycles", "campaign"),
     )
     with served(chip) as server, open_framed(server.port) as link:
         board = FramedBoard(link, limits)
         far_end = FramedFarEnd(link)
         server.to_board = far_end.listen
-        setters = [*_pulse_setters(board, chip, envelope), *_read_setters(board, chip, envelope)]
+        setters = [*_pulse_setters(board, chip, envelope), *_cycle_setters(board, chip, envelope)]
         setters += [
+            *_read_setters(board, chip, envelope),
             *(
                 Setter(
                     "connect_device",
@@ -104,8 +107,7 @@ def framed_board(envelope: float) -> Iterator[Stand]:
                     allowed,
                     partial(_connected, chip, index),
                     name,
-                    taken_too=(0.0,) if name == "device" else (),
-                )  # as for the polarity
+                )
                 for index, (name, allowed) in enumerate(_DEVICE.items())
             ),
             Setter(
@@ -138,11 +140,10 @@ def _pulse_setters(board: FramedBoard, chip: FakeChip, envelope: float) -> list[
         Setter(
             "pulse",
             lambda value: pulse(polarity=value),
-            Choices(Polarity, (2, 1.5)),
+            Choices(Polarity, (2, 1.5, 1.0, Device.BLB)),
             lambda: Polarity(int(np.flatnonzero(chip.pulses[0, 0, 0])[0])),
             "polarity",
-            taken_too=(0.0,),
-        ),  # the number of a polarity is taken for it
+        ),
         Setter("pulse", lambda value: pulse(devices=value), no_masks(GEOMETRY), label="devices"),
         Setter("pulse", lambda value: pulse(width_s=value), width, lambda: chip.calls[-1][3], "width"),
         Setter(
@@ -150,6 +151,35 @@ def _pulse_setters(board: FramedBoard, chip: FakeChip, envelope: float) -> list[
             lambda value: pulse(count=value),
             count,
             lambda: int(chip.pulses.sum()),
+            "count",
+            Numbers(1, 1e5, whole=True, decades=True),
+        ),
+    ]
+
+
+def _cycle_setters(board: FramedBoard, chip: FakeChip, envelope: float) -> list[Setter]:
+    one = np.zeros((*GEOMETRY, 2), dtype=bool)
+    one[0, 0, 0] = True
+
+    def cycle(devices: Any = one, set_s: Any = WIDTH_S, reset_s: Any = WIDTH_S, count: Any = 1) -> None:
+        chip.pulses[:] = 0
+        board.cycle(devices, set_s, reset_s, count)
+
+    # the other pulse of the cycle and the board's setup of both take their part of the busy time
+    low_s, high_s = _reach(
+        Range(NANOSECOND, MOST_BUSY_S - 2e-6 - WIDTH_S, "s", ""),
+        Range(NANOSECOND / envelope, envelope * MOST_BUSY_S, "s", ""),
+    )
+    width = Numbers(low_s, high_s, lambda seconds: NANOSECOND / 2, decades=True)
+    return [
+        Setter("cycle", lambda value: cycle(devices=value), no_masks(GEOMETRY), label="devices"),
+        Setter("cycle", lambda value: cycle(set_s=value), width, lambda: chip.calls[-1][2], "SET width"),
+        Setter("cycle", lambda value: cycle(reset_s=value), width, lambda: chip.calls[-1][3], "RESET width"),
+        Setter(
+            "cycle",
+            lambda value: cycle(count=value),
+            Numbers(1, min(1.0, envelope) * MOST_CYCLES.high, whole=True),
+            lambda: int(chip.pulses.sum()) // 2,
             "count",
             Numbers(1, 1e5, whole=True, decades=True),
         ),
@@ -213,7 +243,7 @@ def _taken(chip: FakeChip) -> list[tuple[Any, ...]]:
 _DEVICE = {
     "row": Numbers(0, GEOMETRY.rows - 1, whole=True),
     "col": Numbers(0, GEOMETRY.cols - 1, whole=True),
-    "device": Choices(Device, (2, 1.5)),
+    "device": Choices(Device, (2, 1.5, 1.0, Polarity.SET)),
 }
 
 

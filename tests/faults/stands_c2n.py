@@ -93,7 +93,7 @@ def ternary_board(envelope: float) -> Iterator[Stand]:
             Setter(
                 "pulse",
                 lambda value: pulse(polarity=value),
-                Choices(Polarity, (2, 1.5)),
+                Choices(Polarity, (2, 1.5, 1.0, Device.BLB)),
                 lambda: Polarity(int(np.flatnonzero(chip.pulses[0, 0, 0])[0])),
                 "polarity",
             ),
@@ -121,7 +121,9 @@ def ternary_board(envelope: float) -> Iterator[Stand]:
             Setter("set_signal", partial(board.set_signal, TernarySignal.CWL), Only(NO_SWITCHES), label="level"),
             Setter("set_watchdog", board.set_watchdog, NO_WATCHDOG),
         ]
-        yield Stand(board, (), setters, C2NFarEnd(link), frozenset({"reopen", "echo", "xnor", "connect_device"}))
+        yield Stand(
+            board, (), setters, C2NFarEnd(link), frozenset({"reopen", "echo", "cycle", "xnor", "connect_device"})
+        )
 
 
 @contextmanager
@@ -134,7 +136,7 @@ def column_board(envelope: float) -> Iterator[Stand]:
         allowed = {
             "row": Numbers(0, COLUMN_GEOMETRY.rows - 1, whole=True),
             "col": Numbers(0, COLUMN_GEOMETRY.cols - 1, whole=True),
-            "device": Choices(Device, (2, 1.5)),
+            "device": Choices(Device, (2, 1.5, 1.0, Polarity.SET)),
         }
 
         def connected(index: int) -> Any:
@@ -160,7 +162,9 @@ def column_board(envelope: float) -> Iterator[Stand]:
             Setter("send_xnor_inputs", board.send_xnor_inputs, NO_INPUTS),
             Setter("set_watchdog", board.set_watchdog, NO_WATCHDOG),
         ]
-        yield Stand(board, (), setters, C2NFarEnd(link), frozenset({"reopen", "echo", "pulse", "sense", "xnor"}))
+        yield Stand(
+            board, (), setters, C2NFarEnd(link), frozenset({"reopen", "echo", "pulse", "cycle", "sense", "xnor"})
+        )
 
 
 STANDS = {"TernaryBoard": ternary_board, "ColumnBoard": column_board}

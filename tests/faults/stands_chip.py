@@ -14,10 +14,13 @@ import numpy as np
 from drivers.chip import Chip
 from drivers.framed import BoardLimits, FramedBoard, FramedLink, open_framed
 from drivers.keithley_2230g import Keithley2230G
-from drivers.limits import ChannelLimits, Range
-from drivers.operating_points import DirectPoint, OperatingPoints, PulsePoint, RailVoltages, SensePoint
+from drivers.keithley_2450 import Keithley2450
+from drivers.limits import ChannelLimits, Range, SmuLimits
+from drivers.operating_points import CyclePoint, DirectPoint, OperatingPoints, PulsePoint, RailVoltages, SensePoint
 from drivers.rails import RAILS, SupplyRails
 from drivers.simulated.keithley_2230g import Keithley2230GServer
+from drivers.simulated.keithley_2450 import Keithley2450Server
+from models.cells import Device
 from tests.drivers.fake_chip import FakeChip, served
 from tests.drivers.simulated_instruments import Resistor, world_with
 from tests.faults.on_wire import Wire, on_wire
@@ -28,10 +31,18 @@ HIGHEST_V = 5.0
 AT = RailVoltages(1.2, 2.0, 2.5)
 PULSE = PulsePoint("PULSE", AT, 1e-6)
 POINTS = OperatingPoints(
-    PULSE, PULSE, PULSE, PULSE, SensePoint("SENSE", AT, 1e-6, 1e-6), DirectPoint("DIRECT", AT, 0.2, 1e-3)
+    PULSE,
+    PULSE,
+    PULSE,
+    PULSE,
+    SensePoint("SENSE", AT, 1e-6, 1e-6),
+    DirectPoint("DIRECT", AT, 0.2, 1e-3),
+    CyclePoint("CYCLE", AT, 1e-6, 1e-6),
 )
+SMU_V, SMU_A = (-2.0, 3.0), (1e-8, 1e-2)
 CHANNELS = {"vdd_v": 3, "vddc_v": 2, "vddr_v": 1}
 MOST_COUNT = 100
+MOST_CYCLES = 1000
 _SHAPE = tuple(GEOMETRY)
 NO_WEIGHTS = Only(
     (
@@ -66,14 +77,15 @@ NO_CELLS = Only(
 
 @dataclass(frozen=True)
 class BenchFarEnd:
-    """What reached the supply and the board together."""
+    """What reached the supply, the source-measure unit and the board together."""
 
     wire: Wire
+    smu: Wire
     link: FramedLink
 
     def received(self) -> int:
-        """Bytes to either of them."""
-        return self.wire.received() + self.link.stats.bytes_out
+        """Bytes to any of them."""
+        return self.wire.received() + self.smu.received() + self.link.stats.bytes_out
 
     def last(self) -> bytes:
         """The last message to the supply that was no question."""
@@ -97,18 +109,26 @@ def _rails(wire: Wire, envelope: float) -> SupplyRails:
 
 @contextmanager
 def chip(envelope: float) -> Iterator[Stand]:
-    """A chip that counts, behind a framed board and a supply."""
+    """A chip that counts, behind a framed board, a supply and a source-measure unit."""
     counting = FakeChip(GEOMETRY)
-    limits = BoardLimits(Range(1e-7, 1e-3, "s", "campaign"), Range(1, envelope * MOST_COUNT, "pulses", "campaign"))
+    limits = BoardLimits(
+        Range(1e-7, 1e-3, "s", "campaign"),
+        Range(1, envelope * MOST_COUNT, "pulses", "campaign"),
+        cycles=Range(1, envelope * MOST_CYCLES, "cycles", "campaign"),
+    )
+    smu_limits = SmuLimits(Range(*SMU_V, "V", "campaign"), Range(*SMU_A, "A", "campaign"))
     with (
+        on_wire(Keithley2450Server(world_with(Resistor()), np.random.default_rng(1))) as smu_wire,
         on_wire(Keithley2230GServer(world_with(Resistor()), np.random.default_rng(1))) as wire,
         served(counting) as server,
         open_framed(server.port) as link,
     ):
-        part = Chip(FramedBoard(link, limits), _rails(wire, 1.0), POINTS, None)
+        part = Chip(FramedBoard(link, limits), _rails(wire, 1.0), POINTS, Keithley2450(smu_wire.link, smu_limits))
         one = part.no_devices()
         one[0, 0, 0] = True
         count = Numbers(1, envelope * MOST_COUNT, whole=True)
+        cycles = Numbers(1, envelope * MOST_CYCLES, whole=True)
+        sweep = partial(part.sweep, 0, 0, Device.BL)
 
         def pulses() -> int:
             total = int(counting.pulses.sum())
@@ -140,8 +160,13 @@ def chip(envelope: float) -> Iterator[Stand]:
                 Numbers(1, 8, whole=True),
             ),
             Setter("xnor", part.xnor, NO_INPUTS, label="inputs"),
+            Setter("cycle", partial(part.cycle, one), cycles, lambda: pulses() // 2, "count", prepare=pulses),
+            Setter("cycle", lambda mask: part.cycle(mask, 1), no_masks(GEOMETRY), label="devices"),
+            Setter("resistances", lambda mask: list(part.resistances(mask)), no_masks(GEOMETRY), label="devices"),
+            Setter("sweep", lambda volts: sweep([0.1, volts], 1e-3), Numbers(*SMU_V), label="volts"),
+            Setter("sweep", lambda amps: sweep([0.1], amps), Numbers(*SMU_A), label="compliance"),
         ]
-        yield Stand(part, (), setters, BenchFarEnd(wire, link), frozenset({"resistance"}))
+        yield Stand(part, (), setters, BenchFarEnd(wire, smu_wire, link), frozenset({"resistance", "at"}))
 
 
 @contextmanager
@@ -165,7 +190,7 @@ def rails(envelope: float) -> Iterator[Stand]:
         setters += [
             Setter("apply", partial(put, name), allowed, label=f"{name} while off", prepare=part.off) for name in RAILS
         ]
-        yield Stand(part, (), setters, wire)
+        yield Stand(part, (), setters, wire, frozenset({"forbid"}))
 
 
 STANDS = {"Chip": chip, "SupplyRails": rails}

@@ -19,7 +19,7 @@ from tests.faults.setter_tables import Numbers, Setter, Stand, Switch
 from tests.faults.stands_smus import keithley_2450_stand
 from tests.faults.stands_supplies import NO_CHANNELS
 
-GUARDED = frozenset({"set_source", "set_integration", "set_output"})
+GUARDED = frozenset({"set_source", "set_integration", "set_output", "set_source_range"})
 GUEST_V, GUEST_A = 10.0, 1.0
 
 
@@ -89,6 +89,7 @@ def guarded_smu(envelope: float) -> Iterator[Stand]:
             ("set_source", "compliance"): lambda value: guard.set_source(0.5, value),
             ("set_integration", ""): guard.set_integration,
             ("set_output", ""): guard.set_output,
+            ("set_source_range", ""): guard.set_source_range,
         }
         setters = [
             replace(setter, put=puts[setter.name, setter.label]) for setter in stand.setters if setter.name in GUARDED
@@ -181,7 +182,8 @@ def guest_smu(envelope: float) -> Iterator[Stand]:
         Setter("set_integration", smu.set_integration, Numbers(CYCLES.low, CYCLES.high, decades=True), reads("cycles")),
         Setter("set_output", smu.set_output, Switch(), reads("on")),
     ]
-    yield Stand(smu, (), setters, guest)
+    # it leaves the range to the guest
+    yield Stand(smu, (), setters, guest, frozenset({"set_source_range"}))
 
 
 STANDS = {

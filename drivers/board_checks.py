@@ -1,4 +1,4 @@
-"""What both boards check before a byte is sent."""
+"""What all controller boards check before a byte is sent."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ Choice = TypeVar("Choice", bound=IntEnum)
 
 
 def checked_choice(kind: type[Choice], value: object, what: str, layer: str) -> Choice:
-    """Return the member of ``kind`` that ``value`` is.
+    """Return the member of ``kind`` that ``value`` is, or names as a plain int.
 
     Raises:
         LimitError: it is none of them.
     """
-    if isinstance(value, bool) or not isinstance(value, int) or value not in tuple(kind):
+    # A float, a bool or another enum's member may equal one of these and yet mean something else.
+    if not (isinstance(value, kind) or type(value) is int) or value not in tuple(kind):
         raise LimitError(f"{what}: {value!r} is refused; {layer} allows {', '.join(item.name for item in kind)}")
     return kind(value)
 
