@@ -4,9 +4,36 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from models.exceptions import UserMistake
+
+
+@contextlib.contextmanager
+def replacing(path: Path, what: str) -> Iterator[Path]:
+    """Yield a path beside ``path`` to write to; at the end of the block it is synced and renamed over ``path``.
+
+    Args:
+        path: where the file shall be.
+        what: what the file is, for the error.
+
+    Raises:
+        UserMistake: it cannot be written there. What was there before is untouched, whatever the block raises.
+    """
+    check_writable(path, what)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        yield partial
+        with partial.open("rb+") as file:
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError as error:
+        reason = " ".join(str(error).split()) if error.strerror is None else error.strerror
+        raise UserMistake(f"cannot write the {what} {path}: {reason}") from error
+    finally:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
 
 
 def write_atomically(path: Path, content: bytes, what: str) -> None:
@@ -20,18 +47,8 @@ def write_atomically(path: Path, content: bytes, what: str) -> None:
     Raises:
         UserMistake: it cannot be written there. What was there before is untouched.
     """
-    check_writable(path, what)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with partial.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
-        raise UserMistake(f"cannot write the {what} {path}: {error.strerror}") from error
+    with replacing(path, what) as partial:
+        partial.write_bytes(content)
 
 
 def check_writable(path: Path, what: str) -> None:

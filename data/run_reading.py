@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -32,11 +34,17 @@ if TYPE_CHECKING:
 
 
 class Ending(NamedTuple):
-    """How a run ended, as its file says: ``ended`` is ISO 8601 in UTC, empty while the run goes on."""
+    """How a run ended, as its file says.
+
+    Attributes:
+        ended: ISO 8601 in UTC, empty while the run goes on.
+        result: the procedure's own summary as JSON; empty where it came to none.
+    """
 
     status: RunStatus
     reason: str
     ended: str
+    result: str = ""
 
 
 def is_live_layout(file: h5py.File) -> bool:
@@ -47,15 +55,12 @@ def is_live_layout(file: h5py.File) -> bool:
 def read_ending(file: h5py.File) -> Ending:
     """The end record: root attributes of a finished file, datasets of one being written."""
     if not is_live_layout(file):
-        return Ending(*(_root_text(file, key) for key in ("status", "reason", "ended")))  # type: ignore[arg-type]
+        texts = [str(file.attrs.get(key, "")) for key in ("reason", "ended", "result")]
+        return Ending(RunStatus(str(file.attrs["status"])), *texts)
     group = file[END_GROUP]
     status = list(STATUS_CODES)[int(group["status"][()])]
-    return Ending(status, *(group[key][()].decode("utf-8", "replace") for key in ("reason", "ended")))
-
-
-def _root_text(file: h5py.File, key: str) -> str | RunStatus:
-    text = str(file.attrs[key])
-    return RunStatus(text) if key == "status" else text
+    keys = [key for key in ("reason", "ended", "result") if key in group]
+    return Ending(status, **{key: group[key][()].decode("utf-8", "replace") for key in keys})
 
 
 def written_rows(file: h5py.File, table: Table) -> int:
@@ -157,6 +162,12 @@ class Run:
         return ending
 
     @property
+    def result(self) -> dict[str, Any]:
+        """The procedure's own summary; empty where the run did not come to one."""
+        text = self.ending.result
+        return dict(json.loads(text)) if text else {}
+
+    @property
     def status(self) -> RunStatus:
         """Where the run stands now."""
         return self.ending.status
@@ -190,6 +201,30 @@ class Run:
             if step < 1:
                 raise UserMistake(f"records are read forwards, not in steps of {step}")
             return {name: file[table][name][start : max(start, stop) : step] for name in names}
+
+    def __repr__(self) -> str:
+        started = str(self.attributes.get("started", ""))[:19]
+        return f"<Run {self.path.name}: {self.procedure}, {self.status}, {started}, tables {', '.join(self.tables)}>"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: procedure, when, how it ended, and the tables with their records."""
+        ending = self.ending
+        with opened(self.path) as file:
+            counts = {name: written_rows(file, table) for name, table in self.tables.items()}
+        lines = {
+            "procedure": self.procedure,
+            "when": " to ".join(filter(None, [str(self.attributes.get("started", "")), ending.ended])),
+            "status": f"{ending.status}: {ending.reason}" if ending.reason else ending.status.value,
+            "chip": str(self.attributes.get("chip_id", "")),
+            "parameters": str(self.attributes.get("parameters", "")),
+            "tables": ", ".join(f"{name} ({count})" for name, count in counts.items()),
+        }
+        rows = "".join(
+            f"<tr><th style='text-align:left'>{escape(name)}</th><td style='text-align:left'>{escape(value)}</td></tr>"
+            for name, value in lines.items()
+            if value
+        )
+        return f"<table><caption style='text-align:left'>{escape(self.path.name)}</caption>{rows}</table>"
 
     def _table(self, name: str) -> Table:
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -44,6 +45,9 @@ if TYPE_CHECKING:
 COMPRESSED_FROM_BYTES = 64 << 10
 CHUNK_BYTES = 1 << 20
 BLOCK_BYTES = 16 << 20
+
+LEFT_ALONE_S = 60.0
+"""What another program makes beside its run file right now is younger than this."""
 
 
 def rewrite_compactly(path: Path, ending: Ending) -> None:
@@ -101,13 +105,13 @@ def _write_compact(source: h5py.File, contents: _Contents, compact: Path, ending
         for table in contents.tables.values():
             count = contents.rows[table.name]
             group = target.create_group(table.name, track_order=True)
-            index = make_index(group, table, {"shape": (count,), **_storage((count,), np.dtype(np.int64))})
+            index = make_index(group, table, {"shape": (count,), **compact_storage((count,), np.dtype(np.int64))})
             index[...] = np.arange(count)
             for column in (TIME, *table.columns):
                 original = source[table.name][column.name]
                 shape = (count, *original.shape[1:])
-                dataset = make_column(group, column, shape, _storage(shape, original.dtype))
-                for block in _blocks(shape, original.dtype):
+                dataset = make_column(group, column, shape, compact_storage(shape, original.dtype))
+                for block in blocks(shape, original.dtype):
                     dataset[block] = _intact(original, block)
         target.flush()
         target.close()
@@ -126,7 +130,7 @@ def _intact(original: h5py.Dataset, block: slice) -> Array:
         raise UserMistake(f"the run file is damaged in {original.name}: {explain(error)}") from error
 
 
-def _storage(shape: tuple[int, ...], dtype: np.dtype[Any]) -> dict[str, Any]:
+def compact_storage(shape: tuple[int, ...], dtype: np.dtype[Any]) -> dict[str, Any]:
     """How to store a dataset whose size will not change: small ones in one piece, big ones in compressed chunks."""
     if shape[0] == 0:
         # netCDF-4 knows an empty dimension only as an unlimited one.
@@ -138,7 +142,8 @@ def _storage(shape: tuple[int, ...], dtype: np.dtype[Any]) -> dict[str, Any]:
     return {"chunks": (rows, *shape[1:]), "compression": "gzip", "compression_opts": 1, "shuffle": True}
 
 
-def _blocks(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Iterator[slice]:
+def blocks(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Iterator[slice]:
+    """Whole chunks of records, about ``BLOCK_BYTES`` each, so that no table is ever held in memory at once."""
     row_bytes = int(np.prod(shape[1:], dtype=np.int64)) * dtype.itemsize
     chunk = max(1, CHUNK_BYTES // row_bytes)
     rows = chunk * max(1, BLOCK_BYTES // (chunk * row_bytes))
@@ -160,8 +165,8 @@ def _verify(source: h5py.File, contents: _Contents, compact: Path, ending: Endin
 
 def _same_records(source: h5py.File, copy: h5py.File, name: str, rows: int) -> bool:
     original, written = source[name], copy[name]
-    blocks = _blocks((rows, *original.shape[1:]), original.dtype)
-    return all(_same_bits(_intact(original, block), written[block]) for block in blocks)
+    cuts = blocks((rows, *original.shape[1:]), original.dtype)
+    return all(_same_bits(_intact(original, block), written[block]) for block in cuts)
 
 
 def _same_bits(one: np.ndarray[Any, Any], other: np.ndarray[Any, Any]) -> bool:
@@ -224,3 +229,21 @@ def remove_leftovers(path: Path) -> None:
     """Remove what a crash during the making or the rewriting of ``path`` left beside it."""
     for leftover in (unborn_path(path), compact_path(path)):
         leftover.unlink(missing_ok=True)
+
+
+def sweep(folder: str | Path, older_than_s: float = LEFT_ALONE_S) -> list[Path]:
+    """Remove what programs that died left beside run files: locks, unborn files, half a compact copy.
+
+    Nothing that is younger than ``older_than_s``, or that belongs to a run being written, is touched.
+
+    Returns:
+        What was removed.
+    """
+    removed = []
+    for path in (*Path(folder).glob("*.h5.lock"), *Path(folder).glob(".*.h5.new"), *Path(folder).glob(".*.h5.compact")):
+        run_file = path.with_name(path.stem.removeprefix("."))
+        with contextlib.suppress(OSError):  # another program may sweep too, and a folder that refuses is left as it is
+            if time.time() - path.stat().st_mtime >= older_than_s and not is_locked(run_file):
+                path.unlink()
+                removed.append(path)
+    return removed

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,8 +26,9 @@ SCHEMA = "rram-bench run"
 SCHEMA_VERSION = 1
 END_GROUP = "end"
 """Group of a file still being written: how the run ended, made up front because SWMR cannot create attributes."""
-END_ATTRIBUTES = ("status", "reason", "ended")
+END_ATTRIBUTES = ("status", "reason", "ended", "result")
 REASON_BYTES = 1024
+RESULT_BYTES = 32 << 10
 
 Attribute = str | int | float
 Array = NDArray[Any]
@@ -42,6 +44,12 @@ class RunStatus(StrEnum):
     STOPPED = "stopped"
     FAILED = "failed"
     INTERRUPTED = "interrupted"
+
+
+@cache
+def _limits(dtype: np.dtype[Any]) -> tuple[int, int]:
+    limits = np.iinfo(dtype)  # slow to make, and needed for every integer of every record
+    return int(limits.min), int(limits.max)
 
 
 STATUS_CODES: Mapping[RunStatus, int] = {status: code for code, status in enumerate(RunStatus)}
@@ -125,10 +133,12 @@ class Column:
     def _converted(self, array: Array, dtype: np.dtype[Any], where: str) -> Array:
         if array.size and array.dtype.kind not in ("biu" if dtype.kind in "iu" else "iuf"):
             raise UserMistake(f"{where}.{self.name} is {array.dtype}, expected {dtype}")
-        if dtype.kind in "iu" and array.dtype.kind != "b" and array.size:
-            limits = np.iinfo(dtype)
-            if array.min() < limits.min or array.max() > limits.max:
-                raise UserMistake(f"{where}.{self.name} holds a value outside {limits.min} to {limits.max}")
+        if dtype.kind in "iu":
+            if array.dtype.kind != "b" and array.size:
+                low, high = _limits(dtype)
+                if array.min() < low or array.max() > high:
+                    raise UserMistake(f"{where}.{self.name} holds a value outside {low} to {high}")
+            return array.astype(dtype)
         try:
             with np.errstate(over="raise"):
                 return array.astype(dtype)

@@ -8,6 +8,7 @@ back and renamed. The schema is in ``docs/run-file.md``.
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import threading
@@ -22,10 +23,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from data.run_reading import Ending, Run, open_run
-from data.run_recovery import find_interrupted, recover, remove_leftovers, rewrite_compactly
+from data.run_recovery import find_interrupted, recover, remove_leftovers, rewrite_compactly, sweep
 from data.run_schema import (
     END_GROUP,
     REASON_BYTES,
+    RESULT_BYTES,
     SCHEMA,
     SCHEMA_VERSION,
     STATUS_CODES,
@@ -71,13 +73,18 @@ __all__ = [
     "find_interrupted",
     "open_run",
     "recover",
+    "sweep",
 ]
 
 LIVE_CHUNK_BYTES = 8 << 10
 """Small, because every append writes its whole chunk again."""
 
+CHUNK_CACHE_BYTES = 2 * LIVE_CHUNK_BYTES
+"""Per dataset. Appending needs the last chunk only; HDF5 would keep a megabyte of each and the memory grow with it."""
+
 _HDF5_VERSION = ("v110", "v110")
 """The oldest file format that has SWMR, so that older readers can follow."""
+_OPTIONS = {"libver": _HDF5_VERSION, "locking": "best-effort", "rdcc_nbytes": CHUNK_CACHE_BYTES}
 
 
 class _Sink:
@@ -87,15 +94,19 @@ class _Sink:
         import h5py
 
         self._simple, self._id = h5py.h5s.create_simple, dataset.id
+        self._block: tuple[tuple[int, ...], h5py.h5s.SpaceID] = ((), None)
         self.shape: tuple[int, ...] = dataset.shape[1:]
         self.chunk_bytes = int(np.prod(dataset.chunks)) * dataset.dtype.itemsize
 
     def write(self, start: int, values: Array) -> None:
         """Put ``values`` at rows ``start`` and after, and hand them to the operating system."""
-        self._id.set_extent((start + len(values), *self.shape))
-        space = self._id.get_space()
+        extent = (start + len(values), *self.shape)
+        self._id.set_extent(extent)
+        space = self._simple(extent)
         space.select_hyperslab((start, *(0 for _ in self.shape)), values.shape)
-        self._id.write(self._simple(values.shape), space, values)
+        if self._block[0] != values.shape:
+            self._block = values.shape, self._simple(values.shape)
+        self._id.write(self._block[1], space, values)
         self._id.flush()
 
 
@@ -177,7 +188,7 @@ class RunWriter:
         import h5py
 
         unborn = unborn_path(self.path)
-        file = h5py.File(unborn, "w", libver=_HDF5_VERSION, track_order=True, locking="best-effort")
+        file = h5py.File(unborn, "w", track_order=True, **_OPTIONS)
         self._file = file
         self._descriptor = os.open(unborn, os.O_RDWR | getattr(os, "O_BINARY", 0))
         self._reserve = Reserve(self._descriptor)
@@ -191,7 +202,7 @@ class RunWriter:
         status = end.create_dataset("status", data=np.int8(STATUS_CODES[RunStatus.RUNNING]))
         status.attrs["flag_values"] = np.array(list(STATUS_CODES.values()), np.int8)
         status.attrs["flag_meanings"] = " ".join(STATUS_CODES)
-        for name, size in (("reason", REASON_BYTES), ("ended", 40)):
+        for name, size in (("reason", REASON_BYTES), ("ended", 40), ("result", RESULT_BYTES)):
             end.create_dataset(name, data=np.bytes_(b""), dtype=f"S{size}")
         for name, dataset in end.items():
             dataset.attrs["units"], dataset.attrs["long_name"] = "1", f"{name} of the run"
@@ -201,7 +212,7 @@ class RunWriter:
             os.close(self._descriptor)
             self._descriptor = -1
             unborn.rename(self.path)
-            file = self._file = h5py.File(self.path, "r+", libver=_HDF5_VERSION, locking="best-effort")
+            file = self._file = h5py.File(self.path, "r+", **_OPTIONS)
             self._descriptor = os.open(self.path, os.O_RDWR | getattr(os, "O_BINARY", 0))
             self._reserve = Reserve(self._descriptor)
             self._sinks = {name: _sinks_of(file[name], table) for name, table in self._tables.items()}
@@ -260,15 +271,15 @@ class RunWriter:
         table = self._tables.get(name)
         if table is None:
             raise UserMistake(f"the run has no table {name!r}; it has {', '.join(self._tables)}")
-        columns = {column.name: column for column in table.columns}
-        if columns.keys() != values.keys():
-            missing, unknown = sorted(columns.keys() - values.keys()), sorted(values.keys() - columns.keys())
+        names = [column.name for column in table.columns]
+        if set(names) != values.keys():
+            missing, unknown = sorted(set(names) - values.keys()), sorted(values.keys() - set(names))
             raise UserMistake(f"a record of {name}: missing columns {missing}, unknown columns {unknown}")
         sinks = self._sinks[name]
         lead = () if rows is None else (rows,)
         count = 1 if rows is None else rows
         checked: dict[str, Array] = {}
-        for column in columns.values():
+        for column in table.columns:
             shape = sinks[column.name].shape
             array = column.checked(values[column.name], (*lead, *shape), name)
             checked[column.name] = array.reshape(count, *shape)
@@ -313,8 +324,7 @@ class RunWriter:
         if self._failure is None:
             self._failure = self._syncer.failure
         if self._failure is not None:
-            kept = "; earlier records are kept" if self.path.exists() else ""
-            raise BenchFailure(f"the run file {self.path} takes no more records: {self._failure}{kept}")
+            raise BenchFailure(f"the run file {self.path} takes no more records: {self._failure}; {self._kept()}")
         self._open_file()
 
     def sync(self) -> None:
@@ -325,12 +335,13 @@ class RunWriter:
             self._syncer.sync()
             self.check()
 
-    def finish(self, status: RunStatus | str, reason: str = "") -> Path:
+    def finish(self, status: RunStatus | str, reason: str = "", result: Mapping[str, Any] | None = None) -> Path:
         """End the run: store how it ended, rewrite the file compactly, verify that, and put it in place.
 
         Args:
             status: completed, stopped or failed.
             reason: why, one line; may be empty for a completed run.
+            result: the procedure's own summary, stored as JSON; one that is too long is left out, which its place says.
 
         Returns:
             The path of the finished file.
@@ -347,7 +358,7 @@ class RunWriter:
             if self._finished:
                 raise UserMistake(f"the run {self.path} was finished before")
             self._finished = True
-            ending = Ending(RunStatus(status), reason, _now())
+            ending = Ending(RunStatus(status), reason, _now(), _as_json(result))
             try:
                 self._close(ending)
                 rewrite_compactly(self.path, ending)
@@ -365,7 +376,7 @@ class RunWriter:
         elif file is not None:
             try:
                 end = file[END_GROUP]
-                for name, value in (("reason", ending.reason), ("ended", ending.ended)):
+                for name, value in (("reason", ending.reason), ("ended", ending.ended), ("result", ending.result)):
                     end[name][()] = np.bytes_(value.encode())
                     end[name].id.flush()
                 end["status"][()] = STATUS_CODES[ending.status]
@@ -376,8 +387,13 @@ class RunWriter:
                 return
             except HDF5_ERRORS as error:
                 self._failure = explain(error)
-        advice = "; earlier records are kept, recover the file once the disk is in order" if self.path.exists() else ""
-        raise BenchFailure(f"the run file {self.path} could not be closed: {self._failure}{advice}")
+        advice = ", recover the file once the disk is in order" if self.path.exists() else ""
+        raise BenchFailure(f"the run file {self.path} could not be closed: {self._failure}; {self._kept()}{advice}")
+
+    def _kept(self) -> str:
+        if self.path.exists():
+            return "earlier records are kept"
+        return "if it was moved, its records are where it is now"
 
     def _abandon(self) -> None:
         """Let go of thread, file, descriptor and lock, leaving on the disk what is there."""
@@ -404,6 +420,13 @@ def _make_table(file: h5py.File, table: Table) -> dict[str, _Sink]:
 
 def _sinks_of(group: Any, table: Table) -> dict[str, _Sink]:
     return {name: _Sink(group[name]) for name in (TIME.name, *(column.name for column in table.columns), table.name)}
+
+
+def _as_json(result: Mapping[str, Any] | None) -> str:
+    if result is None:
+        return ""
+    text = json.dumps(result, default=str)
+    return text if len(text) < RESULT_BYTES else json.dumps({"omitted": f"{len(text)} bytes are too long to be stored"})
 
 
 def _now() -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import multiprocessing
 import os
 import random
@@ -17,7 +18,8 @@ import numpy as np
 import pytest
 
 from data import run_recovery
-from data.runs import Column, RunStatus, RunWriter, Table, find_interrupted, open_run, recover
+from data.hdf5_crashed import MendedFile
+from data.runs import Column, RunStatus, RunWriter, Table, find_interrupted, open_run, recover, sweep
 from models.exceptions import BenchFailure, UserMistake
 
 COUNT = Table("count", (Column("value", np.int64), Column("square", np.float64, units="1")))
@@ -123,6 +125,76 @@ def test_a_recovered_run_says_interrupted_and_opens_in_xarray(crashed: Path) -> 
     clean = crashed.read_bytes()
     recover(crashed)
     assert crashed.read_bytes() == clean
+
+
+def test_what_dead_programs_left_beside_run_files_is_swept_away(crashed: Path) -> None:
+    folder = crashed.parent
+    recover(crashed)
+    left = [folder / name for name in ("000.h5.lock", ".001.h5.new", "001.h5.lock", ".000.h5.compact")]
+    for path in left:
+        path.touch()
+    (folder / "notes.lock").touch()
+    assert sweep(folder) == [], "too young: another program may be making them"
+    for path in left:
+        os.utime(path, (0.0, 0.0))
+    with make(folder / "live.h5") as writer:
+        record(writer)
+        os.utime(folder / "live.h5.lock", (0.0, 0.0))
+        assert set(sweep(folder)) == set(left)
+        assert (folder / "live.h5.lock").exists()
+        record(writer)
+    assert check_records(folder / "live.h5", 2) == 2
+    assert {path.name for path in folder.iterdir()} == {"000.h5", "live.h5", "notes.lock"}
+
+
+def test_the_result_survives_the_end_and_is_absent_where_there_is_none(tmp_path: Path, crashed: Path) -> None:
+    summary = {"median_ohm": 7.1e3, "cells": 4, "worst": [1, 2]}
+    writer = make(tmp_path / "run.h5")
+    record(writer)
+    assert open_run(tmp_path / "run.h5").result == {}
+    writer.finish("completed", result=summary)
+    assert open_run(tmp_path / "run.h5").result == summary
+    with h5py.File(tmp_path / "run.h5") as file:
+        assert json.loads(file.attrs["result"]) == summary
+    make(tmp_path / "long.h5").finish("completed", result={"all": list(range(20_000))})
+    assert "too long" in open_run(tmp_path / "long.h5").result["omitted"]
+    assert open_run(crashed).result == open_run(recover(crashed)).result == {}
+
+
+def test_the_result_of_a_run_that_could_not_be_rewritten_comes_back_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "run.h5"
+    writer = make(path)
+    record(writer)
+    usage = type("usage", (), {"free": 1000})
+    monkeypatch.setattr(run_recovery.shutil, "disk_usage", lambda folder: usage)
+    with pytest.raises(BenchFailure, match="could not be rewritten compactly"):
+        writer.finish("completed", result={"cells": 1})
+    assert open_run(path).result == {"cells": 1}
+    monkeypatch.undo()
+    assert open_run(recover(path)).result == {"cells": 1}
+    assert open_run(path).status is RunStatus.COMPLETED
+
+
+def test_files_from_before_there_was_a_result_are_read_and_recovered(tmp_path: Path, crashed: Path) -> None:
+    make(tmp_path / "old.h5").finish("stopped", "enough", result={"cells": 1})
+    with h5py.File(tmp_path / "old.h5", "r+") as file:
+        del file.attrs["result"]
+    old = open_run(tmp_path / "old.h5")
+    assert old.ending[:2] == ("stopped", "enough")
+    assert old.result == {}
+    assert "result" not in old.attributes
+    contents = memoryview(bytearray(crashed.stat().st_size))
+    with MendedFile(crashed) as mended:
+        mended.seek(0)
+        mended.readinto(contents)
+    crashed.write_bytes(contents)  # with a header that lets it be opened for writing
+    with h5py.File(crashed, "r+") as file:
+        del file["end/result"]
+    assert open_run(crashed).result == {}
+    assert open_run(recover(crashed)).status is RunStatus.INTERRUPTED
+    assert check_records(crashed, 40) == 40
 
 
 def test_a_run_being_written_is_not_recovered(tmp_path: Path) -> None:

@@ -77,6 +77,10 @@ def test_a_finished_run_opens_in_xarray_with_units_and_named_dimensions(tmp_path
             for name, variable in node.variables.items():
                 assert {"units", "long_name"} <= variable.attrs.keys(), name
         attributes = tree.attrs
+    # A column may be called like a dimension; a tree shows the dimension's coordinate there, a single group the column.
+    with xarray.open_dataset(tmp_path / "run.h5", group="pulse", engine="h5netcdf") as pulses:
+        assert pulses["row"].dims == ("pulse",)
+        assert pulses["row"].values.tolist() == [0, 1, 2, 3, 4]
     assert attributes["procedure"] == "demo"
     assert attributes["status"] == "completed"
     assert json.loads(attributes["parameters"]) == {"pulses": 3}
