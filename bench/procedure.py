@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from bench.config import explain
-from data.runs import Column, Table
+from data.runs import Column, Run, Table
 from drivers.chip import Chip, Operation, OperationKind, Outcome
 from drivers.operating_points import RailVoltages
 from models.exceptions import UserMistake
@@ -55,8 +55,41 @@ class Progress:
     live: Mapping[str, float] = field(default_factory=dict)
 
 
-Step = Record | Progress
-Steps = Generator[Step, None, Result]
+@dataclass(frozen=True)
+class Wait:
+    """Let time pass with the outputs off, on the bench's clock; the runner answers with the seconds that passed."""
+
+    seconds: float
+    text: str
+
+
+@dataclass(frozen=True)
+class ReadClock:
+    """Ask for the time in s on the clock that waits are counted on; what counts is the difference of two answers."""
+
+
+@dataclass(frozen=True)
+class SetTemperature:
+    """Bring the chip to a temperature and wait until it has settled, with the outputs off.
+
+    The runner answers with the :class:`~drivers.temperature_role.TemperatureReading`; a bench without a temperature
+    source refuses.
+    """
+
+    celsius: float
+    window_c: float = 1.0
+    soak_s: float = 30.0
+
+
+@dataclass(frozen=True)
+class CellsDone:
+    """These cells ``(rows, cols)`` are finished, their records are stored: a resumed run leaves them out."""
+
+    cells: CellMask
+
+
+Step = Record | Progress | Wait | ReadClock | SetTemperature | CellsDone
+Steps = Generator[Step, Any, Result]
 
 
 @dataclass(frozen=True)
@@ -71,6 +104,8 @@ class Procedure:
         steps: generator of records and progress; it returns a summary with plain numbers.
             Called with the chip, the parameters and the selected cells ``(rows, cols)``.
         dimensions: coordinates of further dimensions of its tables, beside row, col and device.
+        resume: generator that goes on where an earlier run of the same parameters ended, called with the chip, the
+            parameters, the cells that are not done and that run. Without one, ``steps`` is called with those cells.
         about: what it works with beside the parameters (a network, a data set), for the record.
     """
 
@@ -80,6 +115,7 @@ class Procedure:
     tables: tuple[Table, ...]
     steps: Callable[[Chip, Any, CellMask], Steps]
     dimensions: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    resume: Callable[[Chip, Any, CellMask, Run], Steps] | None = None
     about: Mapping[str, str] = field(default_factory=dict)
 
     def parse(self, settings: Mapping[str, Any]) -> Parameters:
@@ -113,6 +149,19 @@ OPERATIONS = Table(
         Column("seconds", "float64", units="s", description="duration, changes of the rails included"),
     ),
     "everything that was done to the array, in order",
+)
+
+
+SELECTION = Table(
+    "selection",
+    (Column("cells", "uint8", dims=("row", "col"), description="1 for each cell that the run is to work on"),),
+    "the cells that were chosen",
+)
+
+CELLS_DONE = Table(
+    "cells_done",
+    (Column("cells", "uint8", dims=("row", "col"), description="1 for each cell that was finished by then"),),
+    "cells that are finished; a resumed run leaves them out",
 )
 
 

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Self
 
 from bench.boards import BenchBoard, open_board
+from bench.clock import Clock, RealClock
 from bench.config import BenchFile, load_bench_file, parse_bench_file
 from bench.instruments import BenchSmu, BenchSupply, open_pulse_source, open_smu, open_supply, open_temperature
 from bench.interlocking import bench_interlocks, guarded
@@ -28,6 +29,7 @@ from drivers.rails import SupplyRails
 from drivers.roles import ControllerBoard, Identity, Instrument
 from drivers.self_test import check_chip, refuse_faulty_lines
 from drivers.temperature_role import TemperatureSource
+from drivers.world_clock import WorldClock
 from models.exceptions import BenchFailure, UserMistake
 
 SIMULATED = "simulated"
@@ -45,6 +47,7 @@ class Bench:
         chip: the array, as the application uses it.
         identities: who answered in each role.
         interlocks: what must hold for a run.
+        clock: what long waits are counted on.
         lock: keeps other programs of ours off the bench.
     """
 
@@ -60,6 +63,7 @@ class Bench:
     identities: dict[str, Identity]
     interlocks: Interlocks
     lock: BenchLock
+    clock: Clock = field(default_factory=RealClock)
     _closed: bool = field(default=False, init=False)
 
     def safe_off(self) -> SafeReport:
@@ -68,6 +72,12 @@ class Bench:
         Each step runs whatever became of the others, and none waits for long for the one before it. What no instrument
         confirmed is reported as UNKNOWN.
         """
+        steps = self._electrical_steps()
+        if self.temperature is not None:
+            steps.append(("temperature", self.temperature.safe_off))
+        return switch_off(steps)
+
+    def _electrical_steps(self) -> list[tuple[str, Callable[[], None]]]:
         steps: list[tuple[str, Callable[[], None]]] = []
         if self.pulse_source is not None:
             steps.append(("pulse_source", self.pulse_source.safe_off))
@@ -75,9 +85,16 @@ class Bench:
         if self.smu is not None:
             steps.append(("smu", self.smu.safe_off))
         steps.append(("supply", self.rails.off))
-        if self.temperature is not None:
-            steps.append(("temperature", self.temperature.safe_off))
-        return switch_off(steps)
+        return steps
+
+    def outputs_off(self) -> SafeReport:
+        """Like :meth:`safe_off`, but the temperature is kept: for pauses and waits in the middle of a run."""
+        return switch_off(self._electrical_steps())
+
+    def emergency_off(self) -> SafeReport:
+        """Outputs off at once, from any thread; the rails stay locked until a new run or :meth:`SupplyRails.permit`."""
+        self.rails.forbid("the outputs were switched off in an emergency")
+        return self.safe_off()
 
     def reconnect(self, board_port: str | None = None) -> SafeReport:
         """Open every link again after an unplug, identify everyone, and reach the safe state; see :func:`reconnect`."""
@@ -93,6 +110,8 @@ class Bench:
             for instrument in (self.pulse_source, self.board, self.smu, self.supply, self.temperature):
                 if instrument is not None:
                     instrument.close()
+            if isinstance(self.clock, WorldClock):
+                self.clock.close()
         finally:
             self.lock.release()
         return report
@@ -135,6 +154,13 @@ class Connector:
         """Open the temperature source, or None where the bench has none."""
         with _naming("temperature", self.config.resources.get("temperature", "")):
             return open_temperature(self.config)
+
+    def clock(self) -> Clock:
+        """Connect to the clock of the bench's simulated world; a bench without one lives in real time."""
+        if self.config.world_clock is None:
+            return RealClock()
+        with _naming("world_clock", self.config.world_clock):
+            return WorldClock(self.config.world_clock)
 
     def board(self) -> BenchBoard:
         """Open the controller board."""
@@ -184,6 +210,7 @@ def connect(config: BenchFile, text: str = "") -> Bench:
         rails = _prepare(config, supply, smu, board)
         refuse_faulty_lines(board, f"board {config.board.port}")
         interlocks = bench_interlocks(config, rails, temperature)
+        clock = connector.clock()  # the last one: nothing is left to go wrong that would have to close it
     except BaseException as error:
         for role, opened_one in opened.items():
             # What is not the instrument that the bench file names is somebody else's: it is left alone.
@@ -194,7 +221,9 @@ def connect(config: BenchFile, text: str = "") -> Bench:
         lock.release()
         raise
     chip = Chip(board, rails, config.points, guarded(config, smu))
-    return Bench(config, text, chip, rails, supply, board, smu, pulse_source, temperature, identities, interlocks, lock)
+    return Bench(
+        config, text, chip, rails, supply, board, smu, pulse_source, temperature, identities, interlocks, lock, clock
+    )
 
 
 def claim_bench(config: BenchFile) -> BenchLock:

@@ -13,6 +13,7 @@ from bench.config import parse_bench_file
 from bench.procedure import Parameters, Procedure, Progress, Step, Steps
 from bench.procedures import PROCEDURES, find_procedure
 from bench.procedures.characterise import CharacteriseParameters
+from bench.procedures.forming import FORMING, QUICK
 from bench.procedures.program import PROGRAM, ProgramParameters
 from bench.runner import run
 from bench.session import Bench, connect
@@ -29,8 +30,7 @@ SMALL = {
 
 
 def formed(bench: Bench, folder: Path) -> None:
-    procedure = find_procedure("forming")
-    run(procedure, procedure.parse({}), bench, folder)
+    run(FORMING, QUICK, bench, folder)
 
 
 @pytest.mark.parametrize("name", list(PROCEDURES))

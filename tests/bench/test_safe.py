@@ -114,12 +114,12 @@ def test_a_watchdog_that_trips_during_a_measurement_is_no_resistance(bench: Benc
     bench.chip.form(~bench.chip.no_devices())
     bench.board.set_watchdog(0.2)
     assert bench.smu is not None
-    measure = bench.smu.measure
+    spot = bench.smu.spot
 
     def slow() -> object:
         time.sleep(0.6)
-        return measure()
+        return spot()
 
-    bench.smu.measure = slow  # type: ignore[method-assign, assignment]
+    bench.smu.spot = slow  # type: ignore[method-assign, assignment]
     with pytest.raises(Exception, match="watchdog"):
         bench.chip.resistance(0, 0, Device.BL)

@@ -1,0 +1,44 @@
+"""Going on with a run that ended early: which cells are left, and whether it is the same experiment."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+
+from bench.procedure import CellMask, Parameters, Procedure
+from bench.session import Bench
+from data.runs import Run, RunStatus
+from models.exceptions import UserMistake
+
+
+def remaining_cells(run: Run) -> CellMask:
+    """The cells that a run was to work on and did not finish, ``(rows, cols)``.
+
+    Raises:
+        UserMistake: it finished all of them.
+    """
+    selected = run.read("selection", ["cells"])["cells"].astype(bool)
+    if not len(selected):
+        raise UserMistake(f"{run.path} ended before it began; start the procedure anew")
+    done = run.read("cells_done", ["cells"])["cells"].astype(bool).any(axis=0)
+    remaining: CellMask = np.asarray(selected[0] & ~done)
+    if not remaining.any():
+        raise UserMistake(f"{run.path} has finished all its cells; there is nothing to resume")
+    return remaining
+
+
+def check_same(run: Run, procedure: Procedure, parameters: Parameters, bench: Bench) -> None:
+    """Refuse to go on with another experiment than the one that ended.
+
+    Raises:
+        UserMistake: the run is completed or still going on, or procedure, parameters or chip differ.
+    """
+    if run.status in (RunStatus.COMPLETED, RunStatus.RUNNING):
+        raise UserMistake(f"{run.path} is {run.status}; only a run that ended early is resumed")
+    wanted = {"procedure": procedure.name, "chip_id": bench.chip.chip_id}
+    for key, value in wanted.items():
+        if run.attributes[key] != value:
+            raise UserMistake(f"{run.path} has {key} {run.attributes[key]}, not {value}; it cannot be resumed here")
+    if json.loads(str(run.attributes["parameters"])) != json.loads(parameters.model_dump_json()):
+        raise UserMistake(f"{run.path} was made with other parameters; resume it without --set")
