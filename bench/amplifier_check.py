@@ -7,7 +7,7 @@ from typing import Any
 
 from bench.console import Reporter
 from bench.procedures.amplifiers import AMPLIFIERS, AmplifierParameters
-from bench.procedures.forming import FORMING, FormingParameters
+from bench.procedures.forming import FORMING, QUICK
 from bench.runner import run
 from bench.session import Bench
 from bench.stopping import StopToken
@@ -24,7 +24,7 @@ def check_amplifiers(
     seeds = {"seed": seed}
     if fresh:
         reporter.stage("forming the simulated chip")
-        formed = run(FORMING, FormingParameters(), bench, folder, seeds=seeds, stop=stop).result
+        formed = run(FORMING, QUICK, bench, folder, seeds=seeds, stop=stop).result
         reporter.done(f"{formed['formed']} of {formed['cells']} cells formed")
     reporter.stage("programming test patterns")
     outcome = run(AMPLIFIERS, AmplifierParameters(), bench, folder, seeds=seeds, on_step=reporter.step, stop=stop)

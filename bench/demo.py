@@ -15,7 +15,7 @@ from bench.loop import fit_characterisation, predict_silicon, train_network
 from bench.pictures import array_picture
 from bench.procedure import Parameters, Procedure, Step
 from bench.procedures.characterise import CHARACTERISE, CharacteriseParameters
-from bench.procedures.forming import FORMING, FormingParameters
+from bench.procedures.forming import FORMING, QUICK
 from bench.runner import RunResult, prepare_folder, run
 from bench.session import Bench, open_bench
 from bench.stopping import StopToken
@@ -82,7 +82,7 @@ def _run_loop(loop: Loop) -> dict[str, Any]:
     device_file, network_file, picture = (
         loop.folder / name for name in ("device.toml", f"{NETWORK}.safetensors", "array.png")
     )
-    formed = loop.run("forming", FORMING, FormingParameters()).result
+    formed = loop.run("forming", FORMING, QUICK).result
     stages.done(f"{formed['formed']} of {formed['cells']} cells formed")
 
     measured = loop.run("characterising", CHARACTERISE, CharacteriseParameters(seed=seed))

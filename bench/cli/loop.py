@@ -134,7 +134,7 @@ def predict_command(
 def infer_command(path: Path, data_name: str, source: str, mode: str, out: Path, seed: int, as_json: bool) -> None:
     """Infer a test set on silicon."""
     from bench.inference import inference_procedure
-    from bench.procedures.forming import FORMING, FormingParameters
+    from bench.procedures.forming import FORMING, QUICK
     from bench.runner import prepare_folder, run
     from bench.session import SIMULATED, open_bench
     from data.datasets import load_dataset
@@ -155,7 +155,7 @@ def infer_command(path: Path, data_name: str, source: str, mode: str, out: Path,
         if source == SIMULATED:
             # A simulated chip is fresh from the wafer at every start; one in a laboratory was formed once and for all.
             reporter.stage("forming the simulated chip")
-            formed = run(FORMING, FormingParameters(), bench, out, seeds={"seed": seed}, stop=stop).result
+            formed = run(FORMING, QUICK, bench, out, seeds={"seed": seed}, stop=stop).result
             reporter.done(f"{formed['formed']} of {formed['cells']} cells formed")
         reporter.stage("programming tiles and inferring on silicon")
         outcome = run(procedure, parameters, bench, out, seeds={"seed": seed}, on_step=reporter.step, stop=stop)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import IntEnum
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from bench.procedure import Record, flags
 from data.runs import Column, Table
-from drivers.chip import Programming, Verdict
+from drivers.chip import DeviceReading, Programming, Verdict
 from drivers.errors import ReplyError
 from drivers.roles import Measurement
 from models.cells import Device
@@ -35,7 +36,7 @@ PATTERNS = Table(
         Column("attempts", "int16", description="passes over the cells, the first included"),
         Column("raw_errors", "int32", description="cells that read wrong after the first pass"),
     ),
-    "weights programmed into the array, with their verdicts",
+    "weights programmed into the array, with their verdicts; the last row of a pattern is what it came to",
 )
 
 SENSES = Table(
@@ -107,13 +108,6 @@ def resistance_record(
     Raises:
         ReplyError: the meter reports no voltage, so there is nothing to divide.
     """
-    if reading.voltage_v == 0.0:
-        raise ReplyError(
-            f"device ({row}, {col}, {device.name}): the meter reports 0 V forced; a resistance needs a voltage"
-        )
-    # A current of zero or of the wrong sign is noise around an open device: infinite, never a negative resistance.
-    ratio = reading.current_a / reading.voltage_v
-    resistance_ohm = 1.0 / ratio if ratio > 0.0 else np.inf
     return Record(
         "resistances",
         {
@@ -127,6 +121,60 @@ def resistance_record(
             "voltage_v": reading.voltage_v,
             "current_a": reading.current_a,
             "in_compliance": int(reading.in_compliance),
-            "resistance_ohm": resistance_ohm,
+            "resistance_ohm": resistance_ohm(DeviceReading(row, col, device, reading)),
         },
     )
+
+
+def resistance_records(
+    readings: Sequence[DeviceReading],
+    state: ArrayLike,
+    pattern: ArrayLike = -1,
+    pulses: ArrayLike = 0,
+    staircase: bool = False,
+) -> Record:
+    """Rows of the resistances table for some measured devices, in their order.
+
+    Args:
+        readings: n of them.
+        state: what the devices were last programmed to: one :class:`ProgrammedState` for all, or ``(n,)`` of them.
+        pattern, pulses: one for all, or ``(n,)``.
+
+    Raises:
+        ReplyError: the meter reports no voltage for one of them, so there is nothing to divide.
+    """
+    count = len(readings)
+    measured = [each.reading for each in readings]
+    return Record(
+        "resistances",
+        {
+            "row": np.array([each.row for each in readings], dtype=np.int16),
+            "col": np.array([each.col for each in readings], dtype=np.int16),
+            "device": np.array([each.device for each in readings], dtype=np.int8),
+            "state": np.broadcast_to(np.asarray(state, dtype=np.int8), count),
+            "pattern": np.broadcast_to(np.asarray(pattern, dtype=np.int32), count),
+            "pulses": np.broadcast_to(np.asarray(pulses, dtype=np.int32), count),
+            "staircase": np.full(count, staircase, dtype=np.int8),
+            "voltage_v": np.array([reading.voltage_v for reading in measured]),
+            "current_a": np.array([reading.current_a for reading in measured]),
+            "in_compliance": np.array([reading.in_compliance for reading in measured], dtype=np.int8),
+            "resistance_ohm": np.array([resistance_ohm(each) for each in readings]),
+        },
+        many=True,
+    )
+
+
+def resistance_ohm(measured: DeviceReading) -> float:
+    """Voltage over current, in ohm; infinite where no current flows.
+
+    Raises:
+        ReplyError: the meter reports no voltage, so there is nothing to divide.
+    """
+    row, col, device, reading = measured
+    if reading.voltage_v == 0.0:
+        raise ReplyError(
+            f"device ({row}, {col}, {device.name}): the meter reports 0 V forced; a resistance needs a voltage"
+        )
+    # A current of zero or of the wrong sign is noise around an open device: infinite, never a negative resistance.
+    ratio = reading.current_a / reading.voltage_v
+    return 1.0 / ratio if ratio > 0.0 else float(np.inf)

@@ -38,7 +38,7 @@ def characterised(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, np.nd
         text = world.bench_file()
         with connect(parse_bench_file(text, "b"), text) as bench:
             forming, characterise = find_procedure("forming"), find_procedure("characterise")
-            run(forming, forming.parse({}), bench, folder)
+            run(forming, forming.parse({"check": "weights"}), bench, folder)
             outcome = run(characterise, characterise.parse({"resistance_cells": 128}), bench, folder)
         return outcome.run_file, (world.chip.state >= DeviceState.STUCK_LRS).any(axis=2)
 
