@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
+from bench.cli.fitting import add_fits
 from bench.cli.options import (
+    AtOption,
     BenchOption,
     CellsOption,
     DataOption,
@@ -15,8 +17,12 @@ from bench.cli.options import (
     NetworkArgument,
     OutFolder,
     SeedOption,
+    SettingsOption,
+    given,
     parse_settings,
 )
+from bench.cli.queue import queue_app
+from bench.cli.runs import report_command, runs_app
 
 app = typer.Typer(
     help="Test bench of a hybrid CMOS / HfO2-RRAM chip: measure, fit, train, predict, confirm on silicon.",
@@ -27,6 +33,10 @@ app = typer.Typer(
 )
 fit_app = typer.Typer(help="Fit device parameters to run files.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(fit_app, name="fit")
+add_fits(fit_app)
+app.add_typer(queue_app, name="queue")
+app.add_typer(runs_app, name="runs")
+app.command("report")(report_command)
 
 RUNS = Path("runs")
 
@@ -108,19 +118,30 @@ def safe(bench: BenchOption, as_json: JsonOption = False) -> None:
 def run(
     procedure: Annotated[str, typer.Argument(metavar="PROCEDURE", help="Name of the procedure, or 'list'.")],
     bench: BenchOption = "simulated",
-    settings: Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A parameter.")] = None,
-    cells: CellsOption = "all",
+    settings: SettingsOption = None,
+    cells: CellsOption = None,
+    at: AtOption = None,
     out: OutFolder = RUNS,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check every limit and say what the run would take; nothing is opened.")
+    ] = False,
+    resume: Annotated[
+        Path | None, typer.Option("--resume", metavar="RUN", help="Run file that ended early, to go on with.")
+    ] = None,
     seed: SeedOption = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Run a procedure and record it."""
-    from bench.cli.wires import list_procedures_command, run_command
+    """Run a procedure and record it. SIGUSR1 pauses it and lets it go on; Ctrl-C stops it."""
+    from bench.cli.running import Wanted, list_command, plan_command, run_command
 
     if procedure == "list":
-        list_procedures_command(as_json)
+        list_command(bench, as_json)
+        return
+    wanted = Wanted(procedure, bench, parse_settings(settings), cells, given(at), seed, resume)
+    if dry_run:
+        plan_command(wanted, as_json)
     else:
-        run_command(procedure, bench, parse_settings([] if settings is None else settings), cells, out, seed, as_json)
+        run_command(wanted, out, as_json)
 
 
 @fit_app.command("device")
@@ -204,6 +225,30 @@ def validate(
     from bench.cli.physics import validate_command
 
     validate_command(seed, report, as_json)
+
+
+@app.command()
+def reproduce(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the system, or 'list'.")],
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Scaled down: digits or generated data, a minute or so.")
+    ] = False,
+    seed: SeedOption = 0,
+    device: Annotated[str, typer.Option("--device", help="Where networks are trained: cpu or cuda.")] = "cpu",
+    data_dir: Annotated[
+        Path | None, typer.Option("--data-dir", metavar="DIR", help="Folder of data sets instead of RRAM_BENCH_DATA.")
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for the report and for checkpoints.")] = RUNS
+    / "reproduce",
+    as_json: JsonOption = False,
+) -> None:
+    """Run a system of the source papers again and put our figures beside the published ones."""
+    from bench.cli.reproduce import Asked, list_command, reproduce_command
+
+    if name == "list":
+        list_command(as_json)
+        return
+    reproduce_command(Asked(name, quick, seed, device, data_dir, out), as_json)
 
 
 @app.command()

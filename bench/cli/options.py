@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -27,20 +27,38 @@ JsonOption = Annotated[
 ]
 OutFolder = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for run files; made if it is missing.")]
 CellsOption = Annotated[
-    str, typer.Option("--cells", help="Cells: 'all', 'ROWS,COLS' such as '0:4,0:4' or '3,:', several joined by '+'.")
+    str | None,
+    typer.Option(
+        "--cells",
+        metavar="CELLS",
+        help="'all' (default), 'ROWS,COLS' such as '0:4,0:4' or '3,:', '@FILE' with row,col per line, "
+        "'random:N[:SEED]', several joined by '+', and 'except' before what is left out.",
+    ),
+]
+SettingsOption = Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A parameter.")]
+AtOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--at", metavar="POINT.KEY=VALUE", help="Another operating point, such as SET.vddc_v=3.3, inside the limits."
+    ),
 ]
 DataOption = Annotated[str, typer.Option("--data", help="Data set.")]
 NetworkArgument = Annotated[Path, typer.Argument(metavar="NETWORK", help="Network file (.safetensors) of ours.")]
 
 
-def parse_settings(settings: list[str]) -> dict[str, Any]:
+def given(values: list[str] | None) -> list[str]:
+    """What an option was given, where it may be given several times."""
+    return [] if values is None else values
+
+
+def parse_settings(settings: list[str] | None) -> dict[str, str]:
     """Turn ``name=value`` options into a dictionary; values are checked later by the parameter model.
 
     Raises:
         UserMistake: an option is not of that form.
     """
     parsed = {}
-    for setting in settings:
+    for setting in given(settings):
         name, equals, value = setting.partition("=")
         if not equals or not name.strip():
             raise UserMistake(f"--set {setting!r}: write it as name=value")

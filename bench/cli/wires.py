@@ -1,4 +1,4 @@
-"""Commands that deal with a bench: simulate, check, instruments, safe, run, recover, gui."""
+"""Commands that deal with a bench: simulate, check, instruments, safe, recover, gui."""
 
 from __future__ import annotations
 
@@ -7,11 +7,9 @@ import sys
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import typer
 
-from bench.cells import parse_cells
 from bench.config import BenchFile, load_bench_file
 from bench.console import Reporter
 from bench.stopping import stop_on_signals
@@ -131,54 +129,6 @@ def safe_command(source: str, as_json: bool) -> None:
     Reporter(as_json).result(values, [(step.role, str(step)) for step in report.steps], "safe state")
     if not report.confirmed:
         raise BenchFailure("the safe state is not confirmed: switch the instruments named UNKNOWN off by hand")
-
-
-def list_procedures_command(as_json: bool) -> None:
-    """Every procedure with its parameters."""
-    from bench.procedures import PROCEDURES
-
-    listed: dict[str, Any] = {}
-    lines = []
-    for name, procedure in PROCEDURES.items():
-        fields = {
-            key: {"default": field.default, "description": field.description}
-            for key, field in procedure.parameters.model_fields.items()
-        }
-        listed[name] = {"summary": procedure.summary, "parameters": fields}
-        described = [f"  {key} = {field['default']}: {field['description']}" for key, field in fields.items()]
-        lines.append((name, "\n".join([procedure.summary, *described])))
-    Reporter(as_json).result(listed, lines, "procedures")
-
-
-def run_command(
-    name: str, source: str, settings: dict[str, Any], cells: str, out: Path, seed: int, as_json: bool
-) -> None:
-    """Run a procedure and record it."""
-    from bench.procedures import find_procedure
-    from bench.runner import prepare_folder, run
-    from bench.session import open_bench
-
-    procedure = find_procedure(name)
-    if "seed" in procedure.parameters.model_fields:
-        settings.setdefault("seed", seed)
-    parameters = procedure.parse(settings)
-    prepare_folder(out)
-    reporter = Reporter(as_json)
-    reporter.stage(f"{name}: {procedure.summary}")
-    with stop_on_signals() as stop, open_bench(source, seed) as bench:
-        mask = parse_cells(cells, bench.config.geometry)
-        outcome = run(
-            procedure, parameters, bench, out, cells=mask, seeds={"seed": seed}, on_step=reporter.step, stop=stop
-        )
-    reporter.done(f"{outcome.status}, {outcome.records} records")
-    values = {
-        "status": outcome.status,
-        "records": outcome.records,
-        "run_file": str(outcome.run_file),
-        "result": outcome.result,
-    }
-    shown = [(key, str(value)) for key, value in outcome.result.items()]
-    reporter.result(values, [*shown, ("run file", str(outcome.run_file))], name)
 
 
 def recover_command(path: Path, as_json: bool) -> None:
