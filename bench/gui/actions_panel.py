@@ -48,7 +48,7 @@ ACTIONS = (
         "Form",
         lambda cells: f"Form {cells} cells",
         lambda points: (points.form,),
-        "then each cell is tested with both weights",
+        "at most: VDDC rises until a device is formed; without a source-measure unit, both weights are tested",
     ),
     Action(
         PROGRAM,

@@ -24,7 +24,7 @@ from PyQt5.QtWidgets import (
 from bench.procedure import Parameters
 
 LARGEST = 2**31 - 1
-PAIRS_PER_ROW = 3
+PAIRS_PER_ROW = 2
 SHOWN = {"plus": "all +1", "minus": "all −1", "zero": "all 0"}
 """Values that read better on the screen than in a file."""
 
@@ -80,14 +80,33 @@ class _SpinBox(QSpinBox):
 
 def _field(info: FieldInfo) -> Field:
     kind, default = info.annotation, info.get_default(call_default_factory=True)
-    if kind is int:
+    if kind is int and not any(bound is not None and abs(bound) > LARGEST for bound in _bounds(info)):
         return _whole_number(info, default)
     if get_origin(kind) is Literal:
         return _choice(get_args(kind), default)
-    if get_origin(kind) is tuple and issubclass(get_args(kind)[0], Enum):
-        return _several(get_args(kind)[0], default)
-    edit = QLineEdit(str(default))
-    return Field(edit, edit.text, lambda value: edit.setText(str(value)))
+    item = get_args(kind)[0] if get_origin(kind) is tuple else None
+    if isinstance(item, type) and issubclass(item, Enum):
+        return _several(item, default)
+    return _text(default)
+
+
+def _text(default: Any) -> Field:
+    """A line of text; numbers of a list stand between commas, and an empty line is None where that is the default."""
+    edit = QLineEdit()
+    # Room for a short number; it grows with the panel.
+    edit.setMinimumWidth(edit.fontMetrics().horizontalAdvance("000000"))
+    edit.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+
+    def get() -> str | None:
+        return None if default is None and not edit.text().strip() else edit.text()
+
+    def put(value: Any) -> None:
+        several = isinstance(value, tuple | list)
+        edit.setText("" if value is None else ", ".join(map(str, value)) if several else str(value))
+        edit.setCursorPosition(0)
+
+    put(default)
+    return Field(edit, get, put)
 
 
 def _whole_number(info: FieldInfo, default: int) -> Field:

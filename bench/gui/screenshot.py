@@ -68,6 +68,10 @@ def grab(window: Window, path: Path) -> None:
 
 
 def _stages(window: Window, seed: int) -> list[Callable[[], None]]:
+    def form() -> None:
+        window.actions_panel.forms["forming"].put("check", "weights")  # the ramp takes its time
+        window.actions_panel.buttons["forming"].click()
+
     def measure() -> None:
         window.cells.setText("0:8,0:8")
         window.cells.returnPressed.emit()
@@ -83,7 +87,7 @@ def _stages(window: Window, seed: int) -> list[Callable[[], None]]:
 
     return [
         lambda: window.controller.connect_bench(SIMULATED, seed),
-        window.actions_panel.buttons["forming"].click,
+        form,
         window.actions_panel.buttons["program"].click,
         measure,
         train,

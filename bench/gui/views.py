@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.figures.maps import BLUE_ORANGE
 from bench.gui.array_state import ArrayState
-from bench.pictures import BLUE_ORANGE
 from drivers.chip import Verdict
 from models.cells import Device
 

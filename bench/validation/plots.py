@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from bench.config import load_bench_file
+from bench.figures.style import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, VERMILION, panels, quantile_axis
 from bench.validation.error_rates import cyclability, equal_spreads
 from bench.validation.figures import Reference
 from bench.validation.subject import Subject
@@ -27,15 +28,6 @@ from models.errors import Populations
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-BLUE, ORANGE, GREEN, VERMILION, PURPLE, BLACK, GREY = (
-    "#0072b2",
-    "#e69f00",
-    "#009e73",
-    "#d55e00",
-    "#cc79a7",
-    "#000000",
-    "#8a8a8a",
-)
 CONDITION_STYLES = {"strong": (BLUE, "o"), "weak": (ORANGE, "s"), "ultra_weak": (VERMILION, "^")}
 
 Floats = NDArray[np.float64]
@@ -56,17 +48,6 @@ class Plot:
     draw: Callable[[Subject, Reference, np.random.Generator], Figure]
 
 
-def _panels(columns: int, width: float = 11.0) -> tuple[Figure, Any]:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, 4.4), layout="constrained")
-    axes = figure.subplots(1, columns, squeeze=False)[0]
-    for axis in axes:
-        axis.grid(True, which="major", color="#dddddd", linewidth=0.6)
-        axis.set_axisbelow(True)
-    return figure, axes
-
-
 def weak_reset_curves(subject: Subject, reference: Reference, rng: np.random.Generator) -> Figure:
     """Resistance against weak-RESET pulses: single devices, and median and spread of many."""
     step, last, shown = 10, 2000, 40
@@ -77,7 +58,7 @@ def weak_reset_curves(subject: Subject, reference: Reference, rng: np.random.Gen
         devices.apply(step if i > 0 else 0)
         curves[i] = devices.resistance_ohm / 1e3
     low, median, high = np.quantile(curves, (0.05, 0.5, 0.95), axis=1)
-    figure, (axis,) = _panels(1, 8.0)
+    figure, (axis,) = panels(1, 8.0)
     axis.plot(pulses, curves[:, :shown], color=GREY, linewidth=0.5, alpha=0.7)
     axis.plot([], [], color=GREY, linewidth=0.8, label=f"{shown} single devices")
     axis.fill_between(pulses, low, high, color=BLUE, alpha=0.15, linewidth=0.0, label="5 % to 95 % of 10 000 devices")
@@ -95,7 +76,7 @@ def weak_reset_curves(subject: Subject, reference: Reference, rng: np.random.Gen
 
 def distributions(subject: Subject, reference: Reference, rng: np.random.Generator) -> Figure:
     """Cumulative distributions of LRS and HRS, after ordinary programming and after each condition."""
-    figure, (ordinary, conditions) = _panels(2)
+    figure, (ordinary, conditions) = panels(2)
     model = subject.device.model
     for name, drawn, colour, marker in (
         ("LRS", _lrs(model, rng), BLUE, "o"),
@@ -112,9 +93,8 @@ def distributions(subject: Subject, reference: Reference, rng: np.random.Generat
         _cumulative(conditions, _hrs(programmed, rng), colour, marker, "--", None)
     conditions.set_title("programming conditions: LRS solid, HRS dashed")
     for axis in (ordinary, conditions):
-        axis.set(xscale="log", xlabel="R (Ω)", ylabel="cumulative share of devices (%)", ylim=(-3.6, 3.6))
-        percents = np.array([0.1, 1.0, 10.0, 50.0, 90.0, 99.0, 99.9])
-        axis.set_yticks(ndtri(percents / 100.0), [f"{percent:g}" for percent in percents])
+        axis.set(xscale="log", xlabel="R (Ω)")
+        quantile_axis(axis)
         axis.legend(loc="lower right")
     return figure
 
@@ -154,7 +134,7 @@ def error_rates(subject: Subject, reference: Reference, rng: np.random.Generator
     one = np.geomspace(2e-5, 0.2, 60)
     own = [errors.two_t2r(ours.spread(errors.spread_factor(ours, rate))) for rate in one]
     equal = [errors.two_t2r(equal_spreads(ours, rate)) for rate in one]
-    figure, (axis,) = _panels(1, 8.6)
+    figure, (axis,) = panels(1, 8.6)
     axis.plot(one, one, color=BLACK, linewidth=1.4, label="1T1R")
     for code, line, name in ((ecc.SEC_7_4, "--", "Hamming (7,4)"), (ecc.SECDED_8_4, ":", "extended Hamming (8,4)")):
         residual = [code.residual_error_rate(rate) for rate in one]
@@ -220,7 +200,7 @@ def ternary_maps(subject: Subject, reference: Reference, rng: np.random.Generato
     levels = [0, 10, 25, 50, 75, 90, 95, 99, 100]
     norm = BoundaryNorm(levels, 256)
     point = ternary_sense_point()
-    figure, axes = _panels(3, 13.0)
+    figure, axes = panels(3, 13.0)
     for axis, right, title in zip(
         axes,
         (zero, weight, (zero + 2.0 * weight) / 3.0),
@@ -242,7 +222,7 @@ def ternary_sense_point() -> SensePoint:
 
 def endurance(subject: Subject, reference: Reference, rng: np.random.Generator) -> Figure:
     """Window and error rates against cycles, for each programming condition."""
-    figure, (window, rate) = _panels(2)
+    figure, (window, rate) = panels(2)
     for name in subject.conditions.conditions:
         colour, _ = CONDITION_STYLES.get(name, (GREEN, "v"))
         programmed = subject.conditions.programmed(subject.device.model, name)
@@ -274,7 +254,7 @@ def endurance(subject: Subject, reference: Reference, rng: np.random.Generator) 
 def magnetic_writes(subject: Subject, reference: Reference, rng: np.random.Generator) -> Figure:
     """Write error rate of ST-MRAM against pulse length and against energy."""
     memory = subject.magnetic
-    figure, (length, energy) = _panels(2)
+    figure, (length, energy) = panels(2)
     for ratio, colour, line in ((1.5, BLUE, "--"), (2.0, ORANGE, "-"), (2.5, VERMILION, "-.")):
         current = ratio * memory.critical_current_a
         pulses = np.linspace(0.0, 30e-9, 300)

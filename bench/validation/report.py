@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import platform
 from collections.abc import Iterable, Sequence
 from datetime import date
@@ -13,8 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
+from bench.pages import figure_html, page
 from bench.validation.figures import packaged_reference
-from bench.validation.plots import PLOTS, Plot
+from bench.validation.plots import PLOTS
 from bench.validation.rows import Row
 from bench.validation.subject import Subject
 from models.exceptions import UserMistake
@@ -46,18 +45,6 @@ _HEAD = (
     "<th>tolerance</th><th>verdict</th><th>source</th>"
 )
 
-_STYLE = """
-body { font: 15px/1.45 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; color: #1a1a1a; }
-table { border-collapse: collapse; width: 100%; font-size: 13px; }
-th, td { text-align: left; padding: .3rem .6rem; border-bottom: 1px solid #ddd; vertical-align: top; }
-th.number, td.number { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
-td.what { width: 36%; }
-tr.fails { background: #fbe3d6; font-weight: 600; }
-img { max-width: 100%; height: auto; }
-figure { margin: 1.5rem 0 2.5rem; }
-figcaption { max-width: 60rem; color: #444; }
-"""
-
 
 def write_report(folder: Path, rows: Sequence[Row], seed: int, subject: Subject | None = None) -> Path:
     """Write the page into ``folder``, which is made if it is missing.
@@ -73,9 +60,9 @@ def write_report(folder: Path, rows: Sequence[Row], seed: int, subject: Subject 
     Raises:
         UserMistake: the folder cannot be made or written to.
     """
-    page = prepare_page(folder)
-    page.write_text(_page(rows, seed, Subject.packaged() if subject is None else subject), encoding="utf-8")
-    return page
+    path = prepare_page(folder)
+    path.write_text(_page(rows, seed, Subject.packaged() if subject is None else subject), encoding="utf-8")
+    return path
 
 
 def prepare_page(folder: Path) -> Path:
@@ -84,13 +71,13 @@ def prepare_page(folder: Path) -> Path:
     Raises:
         UserMistake: the folder cannot be made or written to.
     """
-    page = folder / PAGE
+    path = folder / PAGE
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        page.write_text("", encoding="utf-8")
+        path.write_text("", encoding="utf-8")
     except OSError as error:
-        raise UserMistake(f"report {page}: {error.strerror}; name another folder with --report") from None
-    return page
+        raise UserMistake(f"report {path}: {error.strerror}; name another folder with --report") from None
+    return path
 
 
 def shown(value: float | str) -> str:
@@ -110,18 +97,16 @@ def _page(rows: Sequence[Row], seed: int, subject: Subject) -> str:
         f"{date.today()}, rram-bench {version('rram-bench')}, Python {platform.python_version()}, seed {seed}; "
         f"populations {subject.device.name} and {subject.ternary.name}, conditions {subject.conditions.name}"
     )
-    parts = [
-        "<!doctype html>",
-        '<html lang="en"><head><meta charset="utf-8"><title>Validation</title>',
-        f"<style>{_STYLE}</style></head><body>",
-        "<h1>Models against published figures</h1>",
-        f"<p>{passed} of {hard} published figures hold. {escape(made)}.</p>",
-        *(_table(kind, [row for row in rows if row.kind == kind]) for kind in KINDS),
-        f"<p>{escape(NOT_COVERED)}</p>",
-        *_plots(subject, seed),
-        "</body></html>",
-    ]
-    return "\n".join(parts)
+    return page(
+        "Validation",
+        [
+            "<h1>Models against published figures</h1>",
+            f"<p>{passed} of {hard} published figures hold. {escape(made)}.</p>",
+            *(_table(kind, [row for row in rows if row.kind == kind]) for kind in KINDS),
+            f"<p>{escape(NOT_COVERED)}</p>",
+            *_plots(subject, seed),
+        ],
+    )
 
 
 def _table(kind: str, rows: Sequence[Row]) -> str:
@@ -138,16 +123,5 @@ def _table(kind: str, rows: Sequence[Row]) -> str:
 def _plots(subject: Subject, seed: int) -> Iterable[str]:
     reference = packaged_reference()
     for number, plot in enumerate(PLOTS):
-        image = io.BytesIO()
         figure = plot.draw(subject, reference, np.random.default_rng([seed, PLOT_STREAM, number]))
-        figure.savefig(image, format="png", dpi=110)
-        yield _figure(plot, image.getvalue())
-
-
-def _figure(plot: Plot, png: bytes) -> str:
-    data = base64.b64encode(png).decode("ascii")
-    return (
-        f"<h2>{escape(plot.title)}</h2><figure>"
-        f'<img src="data:image/png;base64,{data}" alt="{escape(plot.caption)}">'
-        f"<figcaption>{escape(plot.caption)}</figcaption></figure>"
-    )
+        yield figure_html(plot.title, plot.caption, figure)

@@ -218,6 +218,7 @@ def test_every_view_can_be_shown(qtbot: QtBot, connected: Window) -> None:
 
 
 def test_a_network_is_inferred_on_the_array(qtbot: QtBot, connected: Window) -> None:
+    connected.actions_panel.forms["forming"].put("check", "weights")
     press(qtbot, connected, "forming")
     connected.controller.network = tiny_network()
     connected.controller.network_changed.emit()

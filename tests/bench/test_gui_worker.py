@@ -169,7 +169,10 @@ def test_a_form_offers_what_the_parameter_model_allows(qtbot: QtBot) -> None:
     qtbot.addWidget(form)
     form.put("pattern", "minus")
     form.put("attempts", 1000)
-    assert form.settings() == {"pattern": "minus", "seed": 0, "attempts": 100}
+    settings = form.settings()
+    assert (settings["pattern"], settings["attempts"], settings["file"]) == ("minus", 100, None)
+    form.put("file", "weights.csv")
+    assert form.settings()["file"] == "weights.csv"
     several = ParameterForm("inference", InferenceParameters)
     qtbot.addWidget(several)
     several.put("modes", (InferenceParameters().modes[1],))
