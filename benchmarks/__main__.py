@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from datetime import date
 
-from benchmarks import physics, wire
+from benchmarks import physics, run_store, wire
 from benchmarks.rows import Row
 
 BENCHMARKS: dict[str, Callable[[], list[Row]]] = {
@@ -17,6 +17,8 @@ BENCHMARKS: dict[str, Callable[[], list[Row]]] = {
     "weak-reset": physics.weak_reset,
     "chip": physics.chip,
     "injection": physics.injection,
+    "store": run_store.store,
+    "growth": run_store.growth,
 }
 
 
