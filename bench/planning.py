@@ -32,6 +32,7 @@ from bench.procedure import (
     Procedure,
     Progress,
     ReadClock,
+    ReadTemperature,
     Record,
     SetTemperature,
     Step,
@@ -52,6 +53,9 @@ from models.exceptions import BenchFailure, RramBenchError, UserMistake
 
 MOST_EVENTS = 150_000
 """Exchanges and steps after which a dry pass ends: what runs for days, or for ever, is not counted to its end."""
+
+FEW_CELLS = 2
+"""So many cells are tried once more, for their limits alone, where all of them take too long."""
 
 SHOWN_FRACTION = 0.001
 """Least share of a run that must have been tried for the rest to be scaled up from it."""
@@ -109,6 +113,9 @@ def plan(
     ]
     kinds = sorted({kind for one in passes for kind in one.kinds})
     cut = [one.note for one in passes if one.note]
+    if cut:
+        # What was not reached on all cells may be reached on a few: their limits are the same.
+        _Pass(procedure, config, True, False, each_s, lenient=True).run(parameters, _first(selected, FEW_CELLS), resume)
     return Plan(
         procedure.name,
         int(selected.sum()),
@@ -171,11 +178,18 @@ class _Pass:
     """One way through a procedure on dry instruments."""
 
     def __init__(
-        self, procedure: Procedure, config: BenchFile, obeys: bool, virgin: bool, budget_s: float | None
+        self,
+        procedure: Procedure,
+        config: BenchFile,
+        obeys: bool,
+        virgin: bool,
+        budget_s: float | None,
+        lenient: bool | None = None,
     ) -> None:
         self._procedure, self._config = procedure, config
         self._world = DryWorld(config, obeys, virgin)
-        self._never = not obeys
+        self._lenient = not obeys if lenient is None else lenient
+        self._celsius = ROOM_C
         self._deadline = None if budget_s is None else time.monotonic() + budget_s
         self._tally = _Tally()
         self._series: _Series | None = None
@@ -199,17 +213,21 @@ class _Pass:
             except _Enough:
                 cut = True
             except LimitError as error:
-                raise UserMistake(f"{self._procedure.name}: {error}") from None
+                raise self._refused(error) from None
             except RramBenchError as error:
-                # Where no cell ever obeys, a procedure may rightly give up.
-                if not self._never:
-                    raise UserMistake(f"{self._procedure.name}: {error}") from None
+                # Where no cell ever obeys, or hardly any is there, a procedure may rightly give up.
+                if not self._lenient:
+                    raise self._refused(error) from None
             except Exception as error:
-                if not self._never:
+                if not self._lenient:
                     kind = type(error).__name__
                     raise PlanFailed(f"{self._procedure.name}: the dry run ended with {kind}: {error}") from error
         rails.off()
         return self._outcome(cut)
+
+    def _refused(self, error: RramBenchError) -> UserMistake:
+        name, text = self._procedure.name, str(error)
+        return UserMistake(text if text.startswith(f"{name}: ") else f"{name}: {text}")
 
     def _drive(self, steps: Steps, rails: SupplyRails) -> None:
         answer: object = None
@@ -241,18 +259,24 @@ class _Pass:
                 return self._world.seconds + self._tally.waiting_s
             case SetTemperature():
                 return self._set_temperature(step, rails)
+            case ReadTemperature():
+                return None if self._config.temperature is None else self._reading()
         return None
 
     def _set_temperature(self, step: SetTemperature, rails: SupplyRails) -> TemperatureReading:
         if self._config.temperature is None:
-            raise UserMistake(
+            raise LimitError(
                 f"{step.celsius:g} degC is asked for and the bench has no temperature source; "
                 "add [temperature] to its file, or leave the temperature out"
             )
         self._config.limit("temperature_c", "degC").check(step.celsius, "temperature")
         rails.off()
-        self._tally.waiting_s += abs(step.celsius - ROOM_C) / DEGREES_PER_S + step.soak_s
-        return TemperatureReading(step.celsius, step.celsius, True)
+        self._tally.waiting_s += abs(step.celsius - self._celsius) / DEGREES_PER_S + step.soak_s
+        self._celsius = step.celsius
+        return self._reading()
+
+    def _reading(self) -> TemperatureReading:
+        return TemperatureReading(self._celsius, self._celsius, True)
 
     def _gate(self) -> None:
         self._tally.events += 1
@@ -341,6 +365,12 @@ class _Pass:
             for kind, count in series.marked_kinds.items()
         }
         return _Outcome(totals, Counter({kind: round(n) for kind, n in grown.items()}), self._world.highest, SCALED)
+
+
+def _first(selected: CellMask, count: int) -> CellMask:
+    few = np.zeros_like(selected)
+    few.flat[np.flatnonzero(selected)[:count]] = True
+    return few
 
 
 def _steps(procedure: Procedure, chip: Chip, parameters: Parameters, cells: CellMask, resume: Run | None) -> Steps:

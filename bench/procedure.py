@@ -82,13 +82,18 @@ class SetTemperature:
 
 
 @dataclass(frozen=True)
+class ReadTemperature:
+    """Ask for the :class:`~drivers.temperature_role.TemperatureReading` of now; None where the bench has no source."""
+
+
+@dataclass(frozen=True)
 class CellsDone:
     """These cells ``(rows, cols)`` are finished, their records are stored: a resumed run leaves them out."""
 
     cells: CellMask
 
 
-Step = Record | Progress | Wait | ReadClock | SetTemperature | CellsDone
+Step = Record | Progress | Wait | ReadClock | SetTemperature | ReadTemperature | CellsDone
 Steps = Generator[Step, Any, Result]
 
 

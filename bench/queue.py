@@ -10,8 +10,9 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
@@ -20,8 +21,9 @@ from pathlib import Path
 
 import filelock
 import numpy as np
+from pydantic import TypeAdapter, ValidationError
 
-from bench.config import BenchFile
+from bench.config import BenchFile, explain
 from bench.jobs import Job, prepare, prepare_resumed
 from bench.procedure import CellMask
 from bench.runner import prepare_folder
@@ -78,7 +80,7 @@ class Item:
     out: str
     planned_s: float | None
     state: RunState = RunState.QUEUED
-    history: Sequence[tuple[str, str]] = field(default_factory=tuple)
+    history: tuple[tuple[str, str], ...] = field(default_factory=tuple)
     run_file: str = ""
     reason: str = ""
     resume: str = ""
@@ -138,13 +140,13 @@ class Queue:
 
     def items_as_stored(self) -> list[Item]:
         """All items in order, as their files say."""
-        return [self._load(path) for path in sorted((self.folder / _ITEMS).glob("*.json"))]
+        return [self._load(path) for path in self._stored()]
 
     def item(self, number: int) -> Item:
         """One item. Raises UserMistake when there is none."""
         path = self._path(number)
         if not path.is_file():
-            numbers = ", ".join(str(int(item.stem)) for item in sorted((self.folder / _ITEMS).glob("*.json")))
+            numbers = ", ".join(str(int(item.stem)) for item in self._stored())
             raise UserMistake(f"queue {self.folder} has no item {number}; it has {numbers or 'none'}")
         return self._load(path)
 
@@ -281,7 +283,7 @@ class Queue:
     def _add(self, make: Callable[[int], Item]) -> Item:
         (self.folder / _ITEMS).mkdir(parents=True, exist_ok=True)
         # Two may add at once: the number is claimed by making its file, which only one of them can.
-        number = max((int(path.stem) for path in (self.folder / _ITEMS).glob("*.json")), default=0)
+        number = max((int(path.stem) for path in self._stored()), default=0)
         while True:
             number += 1
             claim = self.folder / _ITEMS / f"{number:06d}.claim"
@@ -295,6 +297,10 @@ class Queue:
             finally:
                 claim.unlink(missing_ok=True)
 
+    def _stored(self) -> list[Path]:
+        """Files of the items, in order; what else lies in the folder is nobody's item."""
+        return sorted(path for path in (self.folder / _ITEMS).glob("*.json") if re.fullmatch("[0-9]{6,}", path.stem))
+
     def _path(self, number: int) -> Path:
         return self.folder / _ITEMS / f"{number:06d}.json"
 
@@ -303,11 +309,15 @@ class Queue:
 
     def _load(self, path: Path) -> Item:
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            history = tuple((state, when) for state, when in content.pop("history"))
-            return Item(**content | {"state": RunState(content["state"]), "history": history})
-        except (OSError, ValueError, TypeError, KeyError) as error:
+            item = TypeAdapter(Item).validate_json(path.read_bytes())
+            bytes.fromhex(item.chosen)
+        except ValidationError as error:
+            raise UserMistake(f"queue item {path} cannot be read: {explain(error)}; remove that file") from None
+        except (OSError, ValueError) as error:
             raise UserMistake(f"queue item {path} cannot be read: {error}; remove that file") from None
+        if path.name != self._path(item.number).name:
+            raise UserMistake(f"queue item {path} cannot be read: it is item {item.number}; remove that file")
+        return item
 
     def _mark_interrupted(self, item: Item) -> Item:
         if not _under_way(item.state):

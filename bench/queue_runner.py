@@ -33,6 +33,9 @@ class QueueRunner:
         stop_on_failure: leave the following items waiting when one fails.
         on_begin: told of each item before it begins, with its job and its plan.
         on_step, on_end: told of its steps, and of the item when it ended.
+
+    Attributes:
+        ended_by: the verb that ended the queue, STOP or OFF; None where nobody asked.
     """
 
     def __init__(
@@ -49,7 +52,7 @@ class QueueRunner:
         self._on_begin, self._on_step, self._on_end = on_begin, on_step, on_end
         self._token: StopToken | None = None
         self._held = False
-        self._ended = False
+        self.ended_by: Verb | None = None
 
     def run(self) -> list[Item]:
         """Run until nothing waits; return the items that were begun, as they ended."""
@@ -71,7 +74,7 @@ class QueueRunner:
 
     @property
     def _over(self) -> bool:
-        return self._ended or self._outer.requested
+        return self.ended_by is not None or self._outer.requested
 
     def _run_item(self, item: Item) -> Item:
         token = StopToken()
@@ -128,7 +131,7 @@ class QueueRunner:
             return
         self._held = False
         if verb is not Verb.SKIP:
-            self._ended = True
+            self.ended_by = verb
         if token is None:
             return
         if verb is Verb.OFF:

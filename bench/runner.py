@@ -22,6 +22,7 @@ from bench.procedure import (
     Procedure,
     Progress,
     ReadClock,
+    ReadTemperature,
     Record,
     Result,
     SetTemperature,
@@ -277,6 +278,8 @@ class _Conductor:
                 return self._bench.clock.now()
             case SetTemperature():
                 return self._set_temperature(step)
+            case ReadTemperature():
+                return None if self._bench.temperature is None else self._bench.temperature.measure()
             case _:
                 self._on_step(step)
         return None

@@ -168,6 +168,17 @@ class Chip:
         view.points = points
         return view
 
+    def check(self, *, senses: bool = False) -> None:
+        """Refuse rails outside the envelope at any operating point, and with ``senses`` its window; nothing is sent.
+
+        For a procedure that comes to some of its operating points long after it began. Raises LimitError.
+        """
+        points = self.points
+        for point in (points.form, points.set, points.reset, points.weak_reset, points.sense, points.direct):
+            self._rails.check(point.rails)
+        if senses:
+            self._board.check_sense(points.sense.precharge_s, points.sense.window_s)
+
     @property
     def measures(self) -> bool:
         """Whether the bench has a source-measure unit on the direct-access pads."""

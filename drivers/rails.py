@@ -81,6 +81,10 @@ class SupplyRails:
         """Allow the rails again."""
         self._forbidden = ""
 
+    def check(self, rails: RailVoltages) -> None:
+        """Refuse rails outside the envelope as :meth:`apply` would; nothing is sent. Raises LimitError."""
+        self._supply.check_voltages({self._channels[rail]: getattr(rails, rail) for rail in RAILS})
+
     def apply(self, rails: RailVoltages) -> None:
         """Bring the rails to ``rails`` and confirm it by a measurement. Nothing is sent when they stand there already.
 
@@ -96,7 +100,7 @@ class SupplyRails:
         self._check_permitted()
         if rails == self._applied:
             return
-        self._supply.check_voltages({self._channels[rail]: getattr(rails, rail) for rail in RAILS})
+        self.check(rails)
         before, self._applied = self._applied, None
         if before is None:
             self.off()

@@ -78,7 +78,10 @@ def start_command(
     queue: QueueFolder = QUEUE,
     as_json: JsonOption = False,
 ) -> None:
-    """Run what waits, one item after the other, until nothing waits or somebody stops it; status 1 when one failed."""
+    """Run what waits, one item after the other, until nothing waits or somebody stops it.
+
+    Status 1 when an item failed, 130 when the queue was stopped.
+    """
     from bench.console import Reporter
     from bench.jobs import Job
     from bench.planning import Plan
@@ -99,13 +102,16 @@ def start_command(
 
     found = Queue(queue)
     with stop_on_signals() as stop:
-        ended = QueueRunner(found, stop, stop_on_failure, begin, reporter.step, end).run()
+        runner = QueueRunner(found, stop, stop_on_failure, begin, reporter.step, end)
+        ended = runner.run()
     waiting = sum(item.state is RunState.QUEUED for item in found.items())
     rows = [_row(item) for item in ended] or [("nothing", "waited")]
     values = {"ended": [_plain(item) for item in ended], "waiting": waiting}
     reporter.result(values, [*rows, ("still waiting", str(waiting))], f"queue {queue}")
     if stop.requested:
         raise Stopped(f"stopped: {stop.reason}")
+    if runner.ended_by is not None:
+        raise Stopped(f"stopped: queue {runner.ended_by}")
     if failed := [str(item.number) for item in ended if item.state is RunState.FAILED]:
         raise BenchFailure(f"of the queue's items failed: {', '.join(failed)}")
 

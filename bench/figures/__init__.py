@@ -21,6 +21,7 @@ MAKERS: Mapping[str, tuple[Maker, ...]] = {
     "program": (pattern_maps,),
     "read": (sense_maps,),
     "resistance": (resistance_maps, resistance_distributions),
+    "variability": (resistance_distributions, resistance_maps),
     "characterise": (resistance_distributions, short_staircases, pattern_maps, sense_maps),
     "amplifiers": (sense_maps, pattern_maps),
     "inference": (accuracies, tile_maps),

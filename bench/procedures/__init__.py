@@ -17,6 +17,7 @@ from bench.procedures.read_disturb import READ_DISTURB
 from bench.procedures.resistance import RESISTANCE
 from bench.procedures.retention import RETENTION
 from bench.procedures.shmoo import SHMOO
+from bench.procedures.variability import VARIABILITY
 from bench.procedures.weak_reset import WEAK_RESET
 from bench.procedures.xnor import XNOR
 
@@ -31,6 +32,7 @@ _OURS: tuple[Procedure, ...] = (
     BIT_ERROR,
     SHMOO,
     XNOR,
+    VARIABILITY,
     ENDURANCE,
     READ_DISTURB,
     RETENTION,

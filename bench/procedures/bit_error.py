@@ -12,7 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from bench.procedure import CellMask, CellsDone, Procedure, Progress, Record, SetTemperature, Step, Steps
+from bench.procedure import (
+    CellMask,
+    CellsDone,
+    Procedure,
+    Progress,
+    ReadTemperature,
+    Record,
+    SetTemperature,
+    Step,
+    Steps,
+)
 from bench.procedures.error_rates import ErrorCounts, single_ended
 from bench.procedures.lists import Numbers, WholeNumbers
 from bench.procedures.preparing import OnFormedCells, measure, prepare
@@ -247,9 +257,11 @@ def _cycles_of(parts: Sequence[Run], chip: Chip) -> NDArray[np.int64]:
 
 
 def _bit_error(chip: Chip, parameters: BitErrorParameters, cells: CellMask, earlier: _Earlier) -> Steps:
+    listed = conditions(parameters, chip.points)
+    for condition in listed:
+        chip.at(condition.points(chip.points)).check(senses=True)
     yield from prepare(chip, parameters, cells)
     rng = np.random.default_rng(parameters.seed)
-    listed = conditions(parameters, chip.points)
     total = len(listed) * parameters.patterns
     here, measured_c = None, np.nan
     summaries: list[dict[str, Any]] = []
@@ -260,8 +272,10 @@ def _bit_error(chip: Chip, parameters: BitErrorParameters, cells: CellMask, earl
         if any(pattern not in earlier.sensed for pattern in patterns):
             yield from _cycle(chip, cell_mask_to_devices(cells), earlier.cycles, condition.cycles)
             if condition.temperature_c is not None and condition.temperature_c != here:
-                reading: TemperatureReading = yield SetTemperature(condition.temperature_c)
+                yield SetTemperature(condition.temperature_c)
                 here = condition.temperature_c
+            if here is not None:  # hours may lie between two conditions at one temperature
+                reading: TemperatureReading = yield ReadTemperature()
                 measured_c = reading.air_c if reading.device_c is None else reading.device_c
             yield _condition_record(index, view.points, condition, measured_c, condition.cycles)
         counts = ErrorCounts(cells)

@@ -69,7 +69,9 @@ CHECKPOINTS = Table(
 class EnduranceParameters(OnFormedCells):
     """Parameters of endurance."""
 
-    cycles: int = Field(default=1_000_000, ge=1, le=10**12, description="SET / RESET cycles of each device in all")
+    cycles: int = Field(
+        default=10_000, ge=1, le=10**12, description="SET / RESET cycles of each device in all; they wear it"
+    )
     points_per_decade: int = Field(default=2, ge=1, le=50, description="checkpoints per decade of cycles")
     stuck_tolerance: float = Field(
         default=0.05,

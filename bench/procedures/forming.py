@@ -185,20 +185,20 @@ class _Ramp:
 
 
 def _ramp(chip: Chip, parameters: FormingParameters, cells: CellMask, levels: list[float]) -> Steps:
+    for vddc_v in levels:
+        _at(chip, vddc_v).check()
     devices = cell_mask_to_devices(cells)
     before = yield from measure(chip, devices, ProgrammedState.UNKNOWN, "resistances before forming")
     ramp = _Ramp(devices, before, before.copy(), devices.copy())
     yield from ramp.leave(devices & (before < parameters.formed_ohm), FormingOutcome.FORMED_BEFORE, np.nan)
     yield _formed_record(0, np.nan, ramp.formed)
     formed_at_v: list[float] = []
-    form = chip.points.form
     for step, vddc_v in enumerate(levels):
         if not ramp.pending.any():
             break
         trying = ramp.pending
         yield Progress(step, len(levels), f"forming {int(trying.sum())} devices at {vddc_v:g} V")
-        point = replace(form, rails=form.rails._replace(vddc_v=vddc_v))
-        chip.at(replace(chip.points, form=point)).form(trying, parameters.pulses)
+        _at(chip, vddc_v).form(trying, parameters.pulses)
         ramp.pulses[trying] += parameters.pulses
         text = f"resistances after {vddc_v:g} V"
         ohms = yield from measure(chip, trying, ProgrammedState.UNKNOWN, text)
@@ -219,6 +219,12 @@ def _ramp(chip: Chip, parameters: FormingParameters, cells: CellMask, levels: li
         **_addresses("devices_formed_before", ramp.outcome == FormingOutcome.FORMED_BEFORE),
         **_addresses("devices_never_formed", never),
     }
+
+
+def _at(chip: Chip, vddc_v: float) -> Chip:
+    """The chip at one step of the ramp."""
+    form = chip.points.form
+    return chip.at(replace(chip.points, form=replace(form, rails=form.rails._replace(vddc_v=vddc_v))))
 
 
 def _by_weights(chip: Chip, parameters: FormingParameters, cells: CellMask) -> Steps:

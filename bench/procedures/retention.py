@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Generator
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from bench.procedure import CellMask, CellsDone, Procedure, Progress, ReadClock, SetTemperature, Step, Steps, Wait
+from bench.procedure import (
+    CellMask,
+    CellsDone,
+    Procedure,
+    Progress,
+    ReadClock,
+    ReadTemperature,
+    SetTemperature,
+    Step,
+    Steps,
+    Wait,
+)
 from bench.procedures.stored_pattern import (
     CURVES,
     LOOK_COLUMNS,
@@ -60,6 +71,12 @@ class RetentionParameters(PatternParameters):
         default=120.0, ge=0.0, le=600.0, description="how long a temperature must stand before it counts as reached, s"
     )
 
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if "first_s" in self.model_fields_set and self.first_s > self.last_s:
+            raise ValueError(f"first_s = {self.first_s:g} s lies after last_s = {self.last_s:g} s")
+        return self
+
     @property
     def times(self) -> list[float]:
         """Seconds since programming of all looks but the one right after it."""
@@ -93,6 +110,7 @@ def retention(chip: Chip, parameters: RetentionParameters, cells: CellMask) -> S
             if since < time_s:
                 yield Wait(time_s - since, f"stored until {text}")
             yield from temperature.before_look()
+        yield from temperature.measure()
         since = (yield ReadClock()) - began
         found = yield from look(
             "retention",
@@ -136,8 +154,14 @@ class _Temperature:
     def _bring(self, celsius: float | None) -> Generator[Step, Any, None]:
         if celsius is None or celsius == self._set_c:
             return
-        reading = yield SetTemperature(celsius, soak_s=self._soak_s)
+        yield SetTemperature(celsius, soak_s=self._soak_s)
         self._set_c = celsius
+
+    def measure(self) -> Generator[Step, Any, None]:
+        """Measure it, where one was set: days may have passed since."""
+        if self._set_c is None:
+            return
+        reading = yield ReadTemperature()
         self.now_c = reading.air_c if reading.device_c is None else reading.device_c
 
 

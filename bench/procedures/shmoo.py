@@ -12,10 +12,11 @@ from pydantic import Field, model_validator
 from bench.procedure import CellMask, CellsDone, Procedure, Progress, Record, Steps
 from bench.procedures.bit_error import random_weights
 from bench.procedures.lists import Numbers
-from bench.procedures.preparing import OnFormedCells, prepare
-from bench.procedures.tables import CELL, PATTERNS, RESISTANCES, pattern_record
+from bench.procedures.preparing import OnFormedCells, measure, prepare
+from bench.procedures.tables import CELL, PATTERNS, RESISTANCES, ProgrammedState, pattern_record
 from data.runs import Column, Table
 from drivers.chip import Chip
+from models.cells import cell_mask_to_devices, lrs_devices
 
 Floats = NDArray[np.float64]
 
@@ -51,6 +52,11 @@ class ShmooParameters(OnFormedCells):
     attempts: int = Field(
         default=1, ge=1, le=100, description="programming passes at most; verified at the bench file's SENSE"
     )
+    resistances: bool = Field(
+        default=True,
+        description="measure both devices of each cell after programming, where the bench has a source-measure unit: "
+        "the sense fit needs them to tell the amplifiers from the devices",
+    )
     seed: int = Field(default=0, ge=0, description="seed of the pattern")
 
     @model_validator(mode="after")
@@ -85,19 +91,31 @@ def shmoo(chip: Chip, parameters: ShmooParameters, cells: CellMask) -> Steps:
 
     The supply is the slow axis: it has to settle, while a window is a word in the board's message.
     """
+    windows_s, sense = parameters.windows_s, chip.points.sense
+    views = [
+        [
+            chip.at(
+                replace(chip.points, sense=replace(sense, rails=sense.rails._replace(vdd_v=vdd_v), window_s=window_s))
+            )
+            for window_s in windows_s.tolist()
+        ]
+        for vdd_v in parameters.vdd_v
+    ]
+    for row in views:
+        for view in row:
+            view.check(senses=True)
     yield from prepare(chip, parameters, cells)
     target = random_weights(parameters.weights, chip.geometry, np.random.default_rng(parameters.seed))
     yield pattern_record(0, chip.program(target, used=cells, attempts=parameters.attempts))
-    windows_s = parameters.windows_s
-    sense = chip.points.sense
+    if parameters.resistances and chip.measures:
+        state = np.where(lrs_devices(target), np.int8(ProgrammedState.LRS), np.int8(ProgrammedState.HRS))
+        yield from measure(chip, cell_mask_to_devices(cells), state, "resistances of the pattern", pattern=0)
     total = len(parameters.vdd_v) * len(windows_s)
     shares = _Shares(*(np.full((len(parameters.vdd_v), len(windows_s)), np.nan) for _ in range(3)))
     for i, vdd_v in enumerate(parameters.vdd_v):
-        rails = sense.rails._replace(vdd_v=vdd_v)
         for j, window_s in enumerate(windows_s.tolist()):
             yield Progress(i * len(windows_s) + j, total, f"VDD {vdd_v:g} V, window {window_s * 1e9:g} ns")
-            view = chip.at(replace(chip.points, sense=replace(sense, rails=rails, window_s=window_s)))
-            sensed = view.read(parameters.repeats)
+            sensed = views[i][j].read(parameters.repeats)
             counts = {name: (sensed == value).sum(axis=0) for name, value in OUTCOMES.items()}
             point = {"pattern": 0, "vdd_v": vdd_v, "window_s": window_s, "precharge_s": sense.precharge_s}
             yield Record("shmoo", {**point, **counts})

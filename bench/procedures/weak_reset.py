@@ -114,6 +114,8 @@ def weak_reset(chip: Chip, parameters: WeakResetParameters, cells: CellMask) -> 
     if not chip.measures:
         raise UserMistake("weak-reset: resistances are all it records, and this bench has no source-measure unit")
     branches, reads, groups = _branches(chip, parameters), parameters.reads, _groups(cells, parameters.group)
+    for branch in branches:
+        _at(chip, branch).check()
     curves = _Curves(len(branches), len(reads))
     total = len(groups) * parameters.cycles * len(branches) * len(reads)
     done = 0
@@ -146,7 +148,7 @@ def _staircase(
     chip: Chip, branch: _Branch, cycle: int, reads: Sequence[int], devices: DeviceMask, curves: _Curves
 ) -> Iterator[Step]:
     """One SET, and the reads of one branch; each begins with a Progress that does not count yet."""
-    weak = chip.at(replace(chip.points, weak_reset=replace(chip.points.weak_reset, rails=branch.rails)))
+    weak = _at(chip, branch)
     chip.set(devices)
     first: Ohms | None = None
     for index, pulses in enumerate(reads):
@@ -165,6 +167,10 @@ def _staircase(
         )
         first = ohms if first is None else first
         curves.add(branch.index, index, first, ohms)
+
+
+def _at(chip: Chip, branch: _Branch) -> Chip:
+    return chip.at(replace(chip.points, weak_reset=replace(chip.points.weak_reset, rails=branch.rails)))
 
 
 def _branches(chip: Chip, parameters: WeakResetParameters) -> list[_Branch]:

@@ -115,6 +115,10 @@ def characterise(path: Path) -> Run:
     return resistances(path, procedure="characterise")
 
 
+def variability(path: Path) -> Run:
+    return resistances(path, procedure="variability")
+
+
 def forming(path: Path) -> Run:
     formed = np.zeros((2, ROWS, COLS), dtype=int)
     formed[0, :2], formed[1, :3] = 1, 1
@@ -151,6 +155,7 @@ MADE = {
     "program": patterns,
     "read": senses,
     "resistance": resistances,
+    "variability": variability,
     "characterise": characterise,
     "amplifiers": amplifiers,
     "iv": iv,
@@ -167,6 +172,7 @@ FIRST = {
     "program": "patterns",
     "read": "senses",
     "resistance": "resistance-map",
+    "variability": "distributions",
     "characterise": "distributions",
     "amplifiers": "senses",
     "iv": "iv",

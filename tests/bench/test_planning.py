@@ -15,6 +15,7 @@ import bench.instruments
 import bench.planning
 from bench.cells import parse_cells
 from bench.config import BenchFile
+from bench.jobs import QUICK_S
 from bench.planning import PlanFailed, plan
 from bench.procedure import CellMask, Parameters, Procedure, Progress, Record, SetTemperature, Steps, Wait
 from bench.procedures import PROCEDURES
@@ -240,3 +241,41 @@ def test_operating_points_change_inside_the_limits_only(config: BenchFile) -> No
     ):
         with pytest.raises(UserMistake, match=named):
             at_points(config, overrides)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "named"),
+    [
+        ("weak-reset", {"voltages_v": "1.0,6.0", "pulses": "100000", "read_every": "1"}, "6 V"),
+        ("bit-error", {"reset_vddc_v": "4.0,4.5,5.5", "patterns": "1000"}, "5.5 V"),
+        ("bit-error", {"window_s": "5e-6,1e-3", "patterns": "1000"}, "0.001 s"),
+        ("shmoo", {"vdd_v": "1.0,1.1,1.6", "windows": "500", "repeats": "1000"}, "1.6 V"),
+        ("forming", {"stop_v": "6"}, "vddc_v"),
+        ("read-disturb", {"vdd_v": "2"}, "2 V"),
+        ("retention", {"temperature_c": "200"}, "200 degC"),
+    ],
+)
+def test_limits_that_a_long_run_meets_late_are_found_at_once(
+    name: str, settings: dict[str, str], named: str, config: BenchFile
+) -> None:
+    procedure = PROCEDURES[name]
+    with pytest.raises(UserMistake, match=named) as caught:
+        plan(procedure, procedure.parse(settings), config, None, QUICK_S)
+    assert str(caught.value).count(f"{name}:") == 1
+
+
+def test_a_few_cells_that_are_too_few_are_no_reason_to_refuse(config: BenchFile) -> None:
+    def picky(chip: Chip, parameters: Parameters, cells: CellMask) -> Steps:
+        if cells.sum() < 10:
+            raise UserMistake("too few cells")
+        for done in range(10**9):
+            yield Progress(done, 10**9, "")
+        return {}
+
+    assert not plan(procedure_of(picky), Parameters(), config, None, 0.1).complete
+
+
+def test_a_mistake_names_its_procedure_once(config: BenchFile) -> None:
+    procedure = PROCEDURES["forming"]
+    with pytest.raises(UserMistake, match="^forming: the ramp starts at 4 V"):
+        plan(procedure, procedure.parse({"start_v": "4", "stop_v": "3"}), config)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.procedure import Record, SetTemperature, Step
+from bench.procedure import ReadTemperature, Record, SetTemperature, Step
 from bench.procedures.bit_error import AXES, BIT_ERROR, BitErrorParameters, conditions, random_weights
 from bench.procedures.error_rates import ErrorCounts
 from bench.runner import run
@@ -182,6 +182,7 @@ def test_each_temperature_is_set_once_and_what_was_measured_is_recorded(bench: B
     parameters = BitErrorParameters(temperature_c=(25.0, 85.0), sense_vdd_v=(1.1, 1.2), patterns=1, repeats=1)
     steps = BIT_ERROR.steps(bench.chip, parameters, corner(bench, 2, 2))
     asked, rows = [], []
+    drift_c = 0.0
     answer: object = None
     with pytest.raises(StopIteration):
         while True:
@@ -190,11 +191,14 @@ def test_each_temperature_is_set_once_and_what_was_measured_is_recorded(bench: B
             if isinstance(step, SetTemperature):
                 asked.append(step.celsius)
                 world.world.temperature_c = step.celsius
-                answer = TemperatureReading(step.celsius + 5.0, step.celsius + 0.25, True)
+                answer = TemperatureReading(step.celsius + 5.0, step.celsius, True)
+            elif isinstance(step, ReadTemperature):
+                drift_c += 0.25
+                answer = TemperatureReading(asked[-1] + 5.0, asked[-1] + drift_c, True)
             elif isinstance(step, Record) and step.table == "conditions":
                 rows.append((step.values["sense_vdd_v"], step.values["temperature_c"]))
     assert asked == [25.0, 85.0]
-    assert rows == [(1.1, 25.25), (1.2, 25.25), (1.1, 85.25), (1.2, 85.25)]
+    assert rows == [(1.1, 25.25), (1.2, 25.5), (1.1, 85.75), (1.2, 86.0)]
 
 
 def test_a_grid_is_every_combination_or_one_list_at_a_time(bench: Bench) -> None:

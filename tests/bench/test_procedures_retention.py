@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from itertools import count
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from bench.procedure import Progress, Record, Step
+from bench.procedures import PROCEDURES
 from bench.procedures.retention import RetentionParameters
 from bench.procedures.tables import ProgrammedState
 from bench.session import Bench
@@ -17,6 +19,7 @@ from drivers.errors import LimitError
 from drivers.simulated.bench import SimulatedBench
 from models.cells import cell_mask_to_devices
 from models.devices import ageing
+from models.exceptions import UserMistake
 from tests.bench.special_benches import block, run_one, special_bench
 
 DRIFTING = {
@@ -124,6 +127,27 @@ def test_other_cells_are_left_as_they_were(world: SimulatedBench, bench: Bench, 
     before = world.chip.resistance_ohm
     run_one("retention", bench, tmp_path, cells, first_s=1e4, last_s=1e4)
     assert (world.chip.resistance_ohm[others] == before[others]).all()
+
+
+def test_the_temperature_of_each_look_is_that_at_the_look(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A source that drifts by 0.1 degC from one measurement to the next is never recorded twice alike."""
+    source = bench.temperature
+    assert source is not None
+    measure, times = source.measure, count()
+    monkeypatch.setattr(source, "measure", lambda: measure()._replace(device_c=60.0 + 0.1 * next(times)))
+    settings = {"temperature_c": 60.0, "first_s": 1e3, "last_s": 1e5, "points_per_decade": 1}
+    stored, _ = run_one("retention", bench, tmp_path, block(bench, 1, 1), **settings)
+    table = stored.read("retention")
+    looks = [table["temperature_c"][table["point"] == point][0] for point in (1, 2, 3)]
+    assert looks[1] - looks[0] == pytest.approx(0.1)
+    assert looks[2] - looks[1] == pytest.approx(0.1)
+
+
+def test_a_first_look_after_the_last_is_refused() -> None:
+    with pytest.raises(UserMistake, match="first_s = 1000 s lies after last_s = 10 s"):
+        PROCEDURES["retention"].parse({"first_s": "1000", "last_s": "10"})
 
 
 def test_a_temperature_outside_the_limits_is_refused(bench: Bench, tmp_path: Path) -> None:

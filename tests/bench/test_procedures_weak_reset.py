@@ -149,7 +149,7 @@ def test_a_voltage_beyond_the_limits_is_refused_and_never_applied(
     with pytest.raises(LimitError, match="limits.vddc_v"):
         run_one("weak-reset", bench, tmp_path, block(bench, 1, 1), pulses=2, voltages_v="5.2")
     (path,) = tmp_path.glob("*.h5")
-    assert open_run(path).read("operations", ["vddc_v"])["vddc_v"].max() <= 5.0
+    assert open_run(path).rows("operations") == 0
     assert world.world.rails == (0.0, 0.0, 0.0)
 
 

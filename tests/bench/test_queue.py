@@ -274,6 +274,42 @@ def test_items_are_removed_and_unreadable_ones_named(queue: Queue, bench_file: s
         queue.items()
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "5",
+        "[]",
+        "",
+        "\x00\xff",
+        '{"number": 9}',
+        "WRONG number",
+        "WRONG chosen",
+        "WRONG settings",
+        "WRONG state",
+        "WRONG history",
+        "WRONG planned_s",
+    ],
+)
+def test_a_damaged_item_is_named_in_one_line(text: str, queue: Queue, bench_file: str) -> None:
+    path = queue.folder / "items" / f"{add(queue, bench_file).number:06d}.json"
+    if text.startswith("WRONG "):
+        key = text.removeprefix("WRONG ")
+        path.write_text(json.dumps(json.loads(path.read_text()) | {key: 7 if key == "number" else "xyz"}))
+    else:
+        path.write_bytes(text.encode("latin-1"))
+    for look in (queue.items, lambda: queue.retry(1)):
+        with pytest.raises(UserMistake, match=path.name) as caught:
+            look()
+        assert "\n" not in str(caught.value)
+
+
+def test_other_files_among_the_items_are_left_alone(queue: Queue, bench_file: str) -> None:
+    add(queue, bench_file)
+    (queue.folder / "items" / "notes.json").write_text("mine")
+    assert add(queue, bench_file).number == 2
+    assert [item.number for item in queue.items()] == [1, 2]
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="sends a POSIX signal")
 def test_the_queue_on_the_command_line(bench_file: str, tmp_path: Path) -> None:
     def rram_bench(*args: str) -> subprocess.CompletedProcess[str]:
@@ -294,6 +330,22 @@ def test_the_queue_on_the_command_line(bench_file: str, tmp_path: Path) -> None:
     listed = json.loads(rram_bench("list").stdout)
     assert not listed["running"]
     assert [item["state"] for item in listed["items"]] == ["completed"]
+
+
+@pytest.mark.parametrize("verb", [Verb.STOP, Verb.OFF])
+def test_a_queue_that_was_stopped_from_outside_says_so_in_its_status(verb: Verb, queue: Queue, bench_file: str) -> None:
+    add_long(queue, bench_file)
+    command = [sys.executable, "-m", "bench.cli", "queue", "start", "--queue", str(queue.folder)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        until(under_way(queue, 1))
+        queue.ask(verb)
+        _, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.communicate()
+    assert process.returncode == 130, errors
+    assert f"stopped: queue {verb}" in errors
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="sends a POSIX signal")
