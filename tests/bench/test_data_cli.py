@@ -1,0 +1,97 @@
+"""The data sub-commands, as a user types them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+
+import pytest
+
+from bench.cli import status_of_command
+from tests.data import formats
+
+
+@pytest.fixture
+def command(monkeypatch, capfd):
+    """Run a command line; gives its status, standard output and standard error."""
+    monkeypatch.delenv("RRAM_BENCH_DATA", raising=False)
+
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", ["rram-bench", *map(str, words)])
+        status = status_of_command()
+        out, err = capfd.readouterr()
+        return status, out, err
+
+    return run
+
+
+def test_the_list_says_what_was_found_where(command, tmp_path):
+    formats.write_mnist(tmp_path / "mnist")
+    status, out, _ = command("data", "list", "--data-dir", tmp_path, "--json")
+    assert status == 0
+    values = json.loads(out)
+    found = {source["name"]: source for source in values["sources"]}
+    assert found["mnist"]["files"] == 4
+    assert found["mnist"]["found"] == str(tmp_path / "mnist")
+    assert found["mnist"]["checksums"] == "4 differs"
+    assert found["eeg"]["found"] is None
+    assert {"digits", "synthetic-ecg", "cifar10"} <= set(values["datasets"])
+    status, out, _ = command("data", "list")
+    assert status == 0
+    assert "no folder named: --data-dir or RRAM_BENCH_DATA" in out
+    assert "fashion-mnist" in out
+
+
+def test_verify_ends_with_1_where_a_file_differs_and_0_where_none_does(command, tmp_path):
+    formats.write_mnist(tmp_path / "mnist")
+    status, out, err = command("data", "verify", "mnist", "--data-dir", tmp_path)
+    assert status == 1
+    assert "4 differs" in out
+    assert "mnist/t10k-images-idx3-ubyte and 3 more: the content is not what was published" in err
+    formats.write_cinc(tmp_path / "set-a", records=2)
+    files = sorted((tmp_path / "set-a").iterdir())
+    lines = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}" for path in files]
+    (tmp_path / "set-a" / "SHA256SUMS").write_text("\n".join(lines))
+    status, out, _ = command("data", "verify", "ecg", "--data-dir", tmp_path, "--json")
+    assert status == 0
+    assert [entry["state"] for entry in json.loads(out)["sources"]["ecg"]] == ["intact"] * 3
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("verify",), "name the folder of data sets with --data-dir or RRAM_BENCH_DATA"),
+        (("fetch", "mnist"), "name the folder of data sets with --data-dir or RRAM_BENCH_DATA"),
+        (("fetch", "imagenet", "--data-dir", "."), "no source of data is called 'imagenet'; there are: mnist,"),
+        (("list", "--data-dir", "nowhere"), "the folder of data sets nowhere does not exist"),
+        (("verify", "eeg", "--data-dir", "."), "holds no file of eeg"),
+    ],
+)
+def test_a_mistake_is_one_line_and_status_2(command, tmp_path, monkeypatch, words, says):
+    monkeypatch.chdir(tmp_path)
+    status, _, err = command("data", *words)
+    assert status == 2
+    assert says in err
+    assert len(err.strip().splitlines()) == 1
+
+
+def test_fetch_without_a_network_is_one_line_and_status_1(command, tmp_path, monkeypatch):
+    import urllib.request
+
+    def no_network(*args, **kwargs):
+        raise urllib.error.URLError("Name or service not known")
+
+    monkeypatch.setattr(urllib.request, "urlopen", no_network)
+    status, _, err = command("data", "fetch", "eeg", "--data-dir", tmp_path / "new")
+    assert status == 1
+    line = err.strip().splitlines()[-1]
+    assert line.startswith(
+        "rram-bench: physionet.org cannot be reached (Name or service not known): is there a network?"
+    )
+
+
+def test_a_data_set_of_files_is_named_like_any_other_and_a_missing_folder_said(command, tmp_path):
+    status, _, err = command("train", "digits-bnn", "--data", "mnist", "--out", tmp_path / "network.safetensors")
+    assert status == 2
+    assert "the data set mnist is read from a folder" in err
