@@ -88,9 +88,10 @@ def inference_procedure(
         batch: input vectors sent to the board at a time.
 
     Raises:
-        UserMistake: the images have another number of features than the network.
+        UserMistake: the images have another number of features than the network, or it cannot be laid on an array.
     """
-    inputs = network.encode(images)
+    network.fully_connected()
+    inputs = network.encode(images).astype(np.int8, copy=False)
     if len(labels) != len(inputs) or len(labels) == 0:
         raise UserMistake(f"test data: {len(inputs)} images and {len(labels)} labels; there must be one label for each")
 
@@ -105,8 +106,12 @@ def inference_procedure(
         InferenceParameters,
         (TILES, XNOR_SUMS, SAMPLES),
         steps,
-        {"batch": np.arange(batch)},
-        {"network": network.name, "network_sha256": _digest(network), "data_sha256": _digest_arrays(images, labels)},
+        dimensions={"batch": np.arange(batch)},
+        about={
+            "network": network.name,
+            "network_sha256": _digest(network),
+            "data_sha256": _digest_arrays(images, labels),
+        },
     )
 
 
@@ -133,11 +138,11 @@ def _infer(
     labels: NDArray[np.int64],
     batch: int,
 ) -> Steps:
-    plan = plan_network(network, chip.geometry)
+    plan, layers = plan_network(network, chip.geometry), network.fully_connected()
     totals = _Totals()
     activations = dict.fromkeys(parameters.modes, inputs)
     answers: dict[InferenceMode, NDArray[np.int64]] = {}
-    for index, layer in enumerate(network.layers):
+    for index, layer in enumerate(layers):
         sums = {mode: np.zeros((len(inputs), len(layer.weights)), dtype=np.int32) for mode in parameters.modes}
         for number, tile in ((n, t) for n, t in enumerate(plan.tiles) if t.layer == index):
             yield Progress(number, len(plan.tiles), f"layer {index + 1}, tile {number + 1} of {len(plan.tiles)}")
@@ -157,7 +162,7 @@ def _infer(
                     if tile is plan.tiles[-1]:
                         # The last tile completes the answers batch by batch: the accuracy so far can be shown.
                         yield _accuracy(XNOR, layer, sums[XNOR][:answered], labels, number, len(plan.tiles))
-        if index < len(network.layers) - 1:
+        if index < len(layers) - 1:
             activations = {mode: layer.activate(sums[mode]) for mode in parameters.modes}
         else:
             answers = {mode: classify(layer.scores(sums[mode])) for mode in parameters.modes}

@@ -54,7 +54,8 @@ def train_network(
         UserMistake: unknown architecture, or ``out`` cannot be written.
         Stopped: a stop was asked for; nothing is written.
     """
-    from models.training import EpochRecord, train
+    from models.training import train
+    from models.training_loop import EpochRecord
 
     check_writable(out, "network file")
 

@@ -103,9 +103,13 @@ class Plan:
 
 
 def plan_network(network: IntegerNetwork, array: Geometry) -> Plan:
-    """Cut every layer of ``network`` into tiles of at most ``array``; remainders make smaller tiles."""
+    """Cut every layer of ``network`` into tiles of at most ``array``; remainders make smaller tiles.
+
+    Raises:
+        UserMistake: the network is not fully connected, or its inputs are not -1 and +1.
+    """
     tiles = []
-    for index, layer in enumerate(network.layers):
+    for index, layer in enumerate(network.fully_connected()):
         outputs, inputs = layer.weights.shape
         for row0 in range(0, outputs, array.rows):
             for col0 in range(0, inputs, array.cols):

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from datetime import date
 
-from benchmarks import physics, run_store, wire
+from benchmarks import curves, packed, physics, run_store, training_step, wire
 from benchmarks.rows import Row
 
 BENCHMARKS: dict[str, Callable[[], list[Row]]] = {
@@ -17,8 +17,12 @@ BENCHMARKS: dict[str, Callable[[], list[Row]]] = {
     "weak-reset": physics.weak_reset,
     "chip": physics.chip,
     "injection": physics.injection,
+    "training-step": training_step.training_step,
+    "packed": packed.packed,
+    "steps": packed.steps,
     "store": run_store.store,
     "growth": run_store.growth,
+    "curves": curves.curves,
 }
 
 

@@ -9,29 +9,36 @@ several in no fixed order, and the same network shall give the same file)::
      "provenance": {...}}
 
 Layer i has the tensors ``layers.i.weights`` (int8, ``(outputs, inputs)``), ``layers.i.sign`` (int8, ``(outputs,)``) and
-``layers.i.threshold`` (int32, ``(outputs,)``), with the meaning of ``models.integer.IntegerLayer``.
+``layers.i.threshold`` (int32, ``(outputs,)``), with the meaning of ``models.integer.IntegerLayer``. A layer of the kind
+"convolution" says what ``models.integer_convolution.IntegerConvolution`` has besides: ``shape``, ``pool`` (or null) and
+``reach``; its tensors have ``(filters, fan_in)`` and ``(filters,)``. Encodings are those of ``models.encodings``.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from data.atomic import write_atomically
+from models.convolution_shapes import ConvolutionShape, Pool
+from models.encodings import Encoding, encoding_from, plain_encoding
 from models.exceptions import UserMistake
-from models.integer import Encoding, IntegerLayer, IntegerNetwork, ThermometerEncoding
+from models.integer import IntegerLayer, IntegerNetwork, Layer
+from models.integer_convolution import IntegerConvolution
 
 T = TypeVar("T")
 
 METADATA_KEY = "rram-bench"
 FORMAT, VERSION = "rram-bench network", 1
 TENSOR_TYPES: Mapping[str, str] = {"weights": "I8", "sign": "I8", "threshold": "I32"}
-SUPPORTED_LAYERS = ("linear",)
+SUPPORTED_LAYERS = (IntegerLayer.kind, IntegerConvolution.kind)
 
 
 class NetworkFile(NamedTuple):
@@ -55,29 +62,23 @@ def save_network(path: str | Path, network: IntegerNetwork, provenance: Mapping[
         provenance: what JSON can hold.
 
     Raises:
-        UserMistake: the file cannot be written there, the encoding has no form on disk, or the provenance is not JSON.
+        UserMistake: the file cannot be written there, or the provenance is not JSON.
     """
-    if not isinstance(network.encoding, ThermometerEncoding):
-        raise UserMistake(f"an encoding of the kind {network.encoding.kind!r} cannot be saved")
-    encoding = network.encoding
     about = {
         "format": f"{FORMAT} {VERSION}",
         "name": network.name,
         "classes": network.classes,
-        "encoding": {
-            "kind": encoding.kind,
-            "features": encoding.features,
-            "thresholds": list(encoding.thresholds),
-        },
-        "layers": [{"kind": layer.kind, "inputs": layer.inputs, "outputs": layer.outputs} for layer in network.layers],
+        "encoding": plain_encoding(network.encoding),
+        "layers": [_plain_layer(layer) for layer in network.layers],
         "provenance": dict(provenance),
     }
     try:
         text = json.dumps(about, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise UserMistake(f"cannot save the network {network.name}: its provenance is not JSON ({error})") from error
+    # safetensors writes memory as it lies, whatever the order of the axes
     tensors = {
-        f"layers.{index}.{part}": getattr(layer, part)
+        f"layers.{index}.{part}": np.ascontiguousarray(getattr(layer, part))
         for index, layer in enumerate(network.layers)
         for part in TENSOR_TYPES
     }
@@ -89,7 +90,7 @@ def load_network(path: str | Path) -> NetworkFile:
 
     Raises:
         UserMistake: one line with the file and what is wrong with it: missing, not safetensors, not one of ours,
-            another version, a layer that cannot be mapped, a tensor of another shape, type or value.
+            another version, a layer of an unknown kind, a tensor of another shape, type or value.
     """
     where = Path(path)
     try:
@@ -113,7 +114,7 @@ def _read(where: Path) -> NetworkFile:
             odd = ", ".join(sorted(set(names) ^ set(file.keys())))
             raise UserMistake(f"the tensors do not match the {len(specs)} layers described; missing or too many: {odd}")
         layers = tuple(_layer(file, index, spec) for index, spec in enumerate(specs))
-    encoding = _encoding(_taken(about, "encoding", dict, "the description"))
+    encoding: Encoding = encoding_from(_taken(about, "encoding", dict, "the description"))
     name, classes = _taken(about, "name", str, "the description"), _taken(about, "classes", int, "the description")
     network = IntegerNetwork(name, encoding, layers, classes)
     return NetworkFile(network, _taken(about, "provenance", dict, "the description"))
@@ -142,38 +143,73 @@ def _listed(about: Mapping[str, Any]) -> list[dict[str, Any]]:
         kind = _taken(spec, "kind", str, f"layer {index}")
         if kind not in SUPPORTED_LAYERS:
             supported = ", ".join(SUPPORTED_LAYERS)
-            raise UserMistake(
-                f"layer {index} of the kind {kind!r} cannot be mapped onto the array; supported: {supported}"
-            )
+            raise UserMistake(f"layer {index} of the kind {kind!r} is unknown; supported: {supported}")
     return specs
 
 
-def _layer(file: Any, index: int, spec: Mapping[str, Any]) -> IntegerLayer:
-    outputs, inputs = (_taken(spec, key, int, f"layer {index}") for key in ("outputs", "inputs"))
+def _plain_layer(layer: Layer) -> dict[str, Any]:
+    plain = {"kind": layer.kind, "inputs": layer.inputs, "outputs": layer.outputs}
+    if isinstance(layer, IntegerConvolution):
+        pool = None if layer.pool is None else asdict(layer.pool)
+        plain |= {"shape": asdict(layer.shape), "pool": pool, "reach": layer.reach}
+    return plain
+
+
+def _layer(file: Any, index: int, spec: Mapping[str, Any]) -> Layer:
+    where = f"layer {index}"
+    outputs, inputs = (_taken(spec, key, int, where) for key in ("outputs", "inputs"))
+    try:
+        if spec["kind"] == IntegerLayer.kind:
+            return IntegerLayer(**_tensors(file, index, outputs, inputs))
+        layer = _convolution(file, index, spec)
+    except UserMistake as mistake:
+        # what is wrong with a tensor begins with its name already
+        raise mistake if str(mistake).startswith("layer") else UserMistake(f"{where}: {mistake}") from mistake
+    if (layer.inputs, layer.outputs) != (inputs, outputs):
+        raise UserMistake(
+            f"{where} says {inputs} inputs and {outputs} outputs; its shape gives {layer.inputs} and {layer.outputs}"
+        )
+    return layer
+
+
+def _convolution(file: Any, index: int, spec: Mapping[str, Any]) -> IntegerConvolution:
+    where = f"layer {index}"
+    shape = _dataclass(ConvolutionShape, _taken(spec, "shape", dict, where), f"{where}, shape")
+    plain = spec.get("pool")
+    pool = None if plain is None else _dataclass(Pool, _taken(spec, "pool", dict, where), f"{where}, pool")
+    reach = _taken(spec, "reach", int, where)
+    return IntegerConvolution(**_tensors(file, index, shape.filters, shape.fan_in), shape=shape, pool=pool, reach=reach)
+
+
+def _dataclass(kind: type[T], plain: Mapping[str, Any], where: str) -> T:
+    """A data class of numbers, lists of numbers and words, all fields given."""
+    wanted = {item.name: item.type for item in fields(kind)}  # type: ignore[arg-type]
+    if set(plain) != set(wanted):
+        raise UserMistake(f"{where} has the fields {sorted(plain)}, expected {sorted(wanted)}")
+    for name, value in plain.items():
+        if wanted[name] == "tuple[int, ...]":
+            if type(value) is not list or not all(type(item) is int for item in value):
+                raise UserMistake(f"{where}: {name!r} is {value!r}, expected a list of whole numbers")
+        else:
+            _taken(plain, name, int if wanted[name] == "int" else str, where)
+    try:
+        return kind(**{name: tuple(value) if type(value) is list else value for name, value in plain.items()})
+    except ValueError as error:
+        raise UserMistake(f"{where}: {error}") from error
+
+
+def _tensors(file: Any, index: int, rows: int, columns: int) -> dict[str, Any]:
     parts = {}
     for part, wanted in TENSOR_TYPES.items():
         name = f"layers.{index}.{part}"
-        shape = [outputs, inputs] if part == "weights" else [outputs]
+        shape = [rows, columns] if part == "weights" else [rows]
         tensor = file.get_slice(name)
         # looked at before the tensor is read: there are types that numpy does not have
         found = (tensor.get_dtype(), list(tensor.get_shape()))
         if found != (wanted, shape):
             raise UserMistake(f"{name} is {found[0]} of the shape {found[1]}, expected {wanted} of the shape {shape}")
         parts[part] = file.get_tensor(name)
-    try:
-        return IntegerLayer(**parts)
-    except UserMistake as mistake:
-        raise UserMistake(f"layer {index}: {mistake}") from mistake
-
-
-def _encoding(spec: Mapping[str, Any]) -> Encoding:
-    kind = _taken(spec, "kind", str, "the encoding")
-    if kind != ThermometerEncoding.kind:
-        raise UserMistake(f"the encoding {kind!r} is unknown; supported: {ThermometerEncoding.kind}")
-    thresholds = _taken(spec, "thresholds", list, "the encoding")
-    if not all(type(threshold) is int for threshold in thresholds):
-        raise UserMistake(f"the encoding's thresholds {thresholds} are not whole numbers")
-    return ThermometerEncoding(_taken(spec, "features", int, "the encoding"), tuple(thresholds))
+    return parts
 
 
 def _taken(mapping: Mapping[str, Any], key: str, wanted: type[T], where: str) -> T:

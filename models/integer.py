@@ -1,105 +1,116 @@
 """A binary or ternary network in integers: what is mapped onto the array, and the reference for what it answers.
 
-Everything here is exact. A hidden neuron compares a signed sum of +1/-1 products with an integer threshold, into
-which batch normalisation has been folded; the last layer takes the class with the largest score.
+Everything here is exact. A hidden neuron compares a signed sum of products with an integer threshold, into which batch
+normalisation has been folded; the last layer takes the class with the largest score. Fully connected layers are here,
+convolutions in :mod:`models.integer_convolution`; every layer has its weights as one matrix, as an array takes them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
-from typing import ClassVar, Protocol, cast
+from typing import ClassVar, Protocol, Self, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from models.cells import Weights, checked_weights
+from models.encodings import Encoding, ThermometerEncoding, magnitude, presented
 from models.exceptions import UserMistake
 
 MAX_INPUTS = 2**24
-"""Sums of fewer +1/-1 products than this are exact in float32, whatever the order of the additions."""
+"""Sums that stay below this in magnitude are exact in float32, whatever the order of the additions."""
 
 MAX_THRESHOLD = 2**30
 """Largest magnitude of a threshold, so that ``sign * sum - threshold`` stays within int32."""
 
 
-class Encoding(Protocol):
-    """How an image becomes the +1/-1 inputs of the first layer."""
-
-    kind: ClassVar[str]
-
-    @property
-    def width(self) -> int:
-        """Number of inputs that one image becomes."""
-
-    def encode(self, images: NDArray[np.integer]) -> NDArray[np.int8]:
-        """Images ``(n, features)`` to inputs ``(n, width)`` of -1 and +1."""
-
-
-@dataclass(frozen=True)
-class ThermometerEncoding:
-    """One input per pixel and threshold: +1 where the pixel is at or above the threshold, else -1.
-
-    The inputs are ordered threshold by threshold: first all pixels against the lowest, and so on.
-
-    Attributes:
-        features: pixels of an image.
-        thresholds: grey levels, rising.
-    """
-
-    features: int
-    thresholds: tuple[int, ...]
-
-    kind: ClassVar[str] = "thermometer"
-
-    def __post_init__(self) -> None:
-        """Raise UserMistake where the thresholds are missing or do not rise."""
-        if self.features < 1 or not self.thresholds:
-            raise UserMistake("a thermometer encoding needs at least one pixel and one threshold")
-        if any(low >= high for low, high in pairwise(self.thresholds)):
-            raise UserMistake(f"thermometer thresholds {self.thresholds} do not rise")
-        if max(map(abs, self.thresholds)) > MAX_THRESHOLD:
-            raise UserMistake(f"thermometer thresholds {self.thresholds} must lie within +-{MAX_THRESHOLD}")
-
-    @property
-    def width(self) -> int:
-        """Number of inputs that one image becomes."""
-        return self.features * len(self.thresholds)
-
-    def encode(self, images: NDArray[np.integer]) -> NDArray[np.int8]:
-        """Images ``(n, features)`` of whole grey levels to inputs ``(n, width)`` of -1 and +1.
-
-        Raises:
-            UserMistake: images of another size, or not of an integer type.
-        """
-        pixels = np.asarray(images)
-        if pixels.ndim != 2 or pixels.shape[1] != self.features:
-            raise UserMistake(f"images have the shape {pixels.shape}, expected (n, {self.features})")
-        if not np.issubdtype(pixels.dtype, np.integer):
-            raise UserMistake(f"images hold {pixels.dtype}, expected whole grey levels")
-        above = pixels[:, None, :] >= np.asarray(self.thresholds)[:, None]
-        return np.where(above, 1, -1).astype(np.int8).reshape(len(pixels), self.width)
-
-
-def exact_sums(weights: NDArray[np.int8], inputs: NDArray[np.int8]) -> NDArray[np.int32]:
-    """Sums ``inputs @ weights.T``, exact for fewer than :data:`MAX_INPUTS` inputs.
+def exact_sums(weights: NDArray[np.int8], inputs: NDArray[np.integer]) -> NDArray[np.int32]:
+    """Sums ``inputs @ weights.T``, exact while they stay below :data:`MAX_INPUTS`.
 
     The product is taken in float32, which a processor multiplies many times faster than integers.
 
     Args:
         weights: ``(outputs, inputs)``, values -1, 0, +1.
-        inputs: ``(n, inputs)``, values -1, +1.
+        inputs: ``(..., inputs)``, whole numbers.
 
     Returns:
-        ``(n, outputs)``: agreements minus disagreements, zero weights counting nothing.
+        ``(..., outputs)``: of inputs -1 and +1, agreements minus disagreements, zero weights counting nothing.
     """
-    return (inputs.astype(np.float32) @ weights.T.astype(np.float32)).astype(np.int32)
+    return cast(NDArray[np.int32], (inputs.astype(np.float32) @ weights.T.astype(np.float32)).astype(np.int32))
 
 
 def classify(scores: NDArray[np.integer]) -> NDArray[np.int64]:
     """Class of each sample from its scores ``(n, classes)``; of equal scores the lowest class wins."""
     return cast(NDArray[np.int64], np.argmax(scores, axis=1).astype(np.int64))
+
+
+class Layer(Protocol):
+    """A layer of whole numbers, fully connected or convolutional.
+
+    Inputs and outputs are flat, ``(n, inputs)`` and ``(n, outputs)``; those of a convolution run channel by channel.
+    """
+
+    kind: ClassVar[str]
+
+    @property
+    def weights(self) -> Weights:
+        """One matrix ``(rows, columns)`` of -1, 0, +1 as it is laid on arrays: a row for each neuron or filter."""
+
+    @property
+    def sign(self) -> NDArray[np.int8]:
+        """``(rows,)``: +1, -1 or 0."""
+
+    @property
+    def threshold(self) -> NDArray[np.int32]:
+        """``(rows,)``."""
+
+    @property
+    def inputs(self) -> int:
+        """Number of inputs."""
+
+    @property
+    def outputs(self) -> int:
+        """Number of outputs."""
+
+    @property
+    def products(self) -> int:
+        """Most products in one sum, those that pooling adds up included."""
+
+    def unfold(self, inputs: NDArray[np.integer]) -> NDArray[np.integer]:
+        """Inputs ``(n, inputs)`` as the matrix meets them, ``(n, positions, groups, columns)``."""
+
+    def sums(self, inputs: NDArray[np.integer]) -> NDArray[np.int32]:
+        """Sums ``(n, outputs)`` of inputs ``(n, inputs)``, pooled; UserMistake for another width."""
+
+    def activate(self, sums: NDArray[np.integer]) -> NDArray[np.int8]:
+        """Hidden activations ``(n, outputs)``: +1 where ``sign * sums >= threshold``, else -1."""
+
+    def scores(self, sums: NDArray[np.integer]) -> NDArray[np.int32]:
+        """Scores ``(n, outputs)`` of a last layer: ``sign * sums - threshold``."""
+
+    def with_weights(self, weights: Weights) -> Self:
+        """The same layer with another matrix of weights."""
+
+
+def checked_rows(weights: ArrayLike, sign: ArrayLike, threshold: ArrayLike) -> dict[str, NDArray[np.integer]]:
+    """The three arrays of a layer, checked, as private read-only copies: a layer never changes after it was checked.
+
+    Raises:
+        UserMistake: a wrong shape, type or value.
+    """
+    matrix = checked_weights(weights)
+    rows, columns = matrix.shape
+    if not 0 < columns < MAX_INPUTS or rows < 1:
+        raise UserMistake(f"a layer of {rows} outputs and {columns} inputs cannot be summed exactly")
+    arrays: dict[str, NDArray[np.integer]] = {
+        "weights": matrix,
+        "sign": _checked_vector(sign, "sign", rows, 1, np.int8),
+        "threshold": _checked_vector(threshold, "threshold", rows, MAX_THRESHOLD, np.int32),
+    }
+    for array in arrays.values():
+        array.flags.writeable = False
+    return arrays
 
 
 def _checked_vector(values: ArrayLike, what: str, length: int, limit: int, dtype: type) -> NDArray[np.integer]:
@@ -132,18 +143,8 @@ class IntegerLayer:
     kind: ClassVar[str] = "linear"
 
     def __post_init__(self) -> None:
-        """Check, and keep private read-only copies, so that a layer never changes after it was checked."""
-        weights = checked_weights(self.weights)
-        outputs, inputs = weights.shape
-        if not 0 < inputs < MAX_INPUTS or outputs < 1:
-            raise UserMistake(f"a layer of {outputs} outputs and {inputs} inputs cannot be summed exactly")
-        arrays: dict[str, NDArray[np.integer]] = {
-            "weights": weights,
-            "sign": _checked_vector(self.sign, "sign", outputs, 1, np.int8),
-            "threshold": _checked_vector(self.threshold, "threshold", outputs, MAX_THRESHOLD, np.int32),
-        }
-        for name, array in arrays.items():
-            array.flags.writeable = False
+        """Check, and keep private copies."""
+        for name, array in checked_rows(self.weights, self.sign, self.threshold).items():
             object.__setattr__(self, name, array)
 
     @property
@@ -156,11 +157,20 @@ class IntegerLayer:
         """Number of inputs of each neuron: columns on the array."""
         return int(self.weights.shape[1])
 
-    def sums(self, inputs: NDArray[np.int8]) -> NDArray[np.int32]:
-        """Sums ``(n, outputs)`` of inputs ``(n, inputs)`` of -1 and +1; UserMistake for another width."""
+    @property
+    def products(self) -> int:
+        """Products in one sum."""
+        return self.inputs
+
+    def unfold(self, inputs: NDArray[np.integer]) -> NDArray[np.integer]:
+        """Inputs ``(n, inputs)`` as ``(n, 1, 1, inputs)``: one position, one group; UserMistake for another width."""
         if inputs.ndim != 2 or inputs.shape[1] != self.inputs:
             raise UserMistake(f"inputs have the shape {inputs.shape}, expected (n, {self.inputs})")
-        return exact_sums(self.weights, inputs)
+        return inputs[:, None, None, :]
+
+    def sums(self, inputs: NDArray[np.integer]) -> NDArray[np.int32]:
+        """Sums ``(n, outputs)`` of inputs ``(n, inputs)`` of whole numbers; UserMistake for another width."""
+        return exact_sums(self.weights, self.unfold(inputs)[:, 0, 0])
 
     def activate(self, sums: NDArray[np.integer]) -> NDArray[np.int8]:
         """Hidden activations ``(n, outputs)``: +1 where ``sign * sums >= threshold``, else -1."""
@@ -170,10 +180,14 @@ class IntegerLayer:
         """Scores ``(n, outputs)`` of a last layer: ``sign * sums - threshold``."""
         return (self.sign * sums - self.threshold).astype(np.int32)
 
+    def with_weights(self, weights: Weights) -> IntegerLayer:
+        """The same layer with other weights."""
+        return replace(self, weights=weights)
+
 
 @dataclass(frozen=True, eq=False)
 class IntegerNetwork:
-    """Layers one after the other, the last of which scores the classes.
+    """Layers one after the other, the last of which, fully connected, scores the classes.
 
     Attributes:
         name: name of the architecture.
@@ -182,12 +196,12 @@ class IntegerNetwork:
         classes: number of classes.
 
     Raises:
-        UserMistake: the layers do not chain.
+        UserMistake: the layers do not chain, or a sum would not be exact.
     """
 
     name: str
     encoding: Encoding
-    layers: tuple[IntegerLayer, ...]
+    layers: tuple[Layer, ...]
     classes: int
 
     def __post_init__(self) -> None:
@@ -195,35 +209,78 @@ class IntegerNetwork:
         object.__setattr__(self, "layers", tuple(self.layers))
         if not self.layers:
             raise UserMistake("a network needs at least one layer")
-        width, giver = self.encoding.width, "the encoding"
+        if self.encoding.planes < 1:
+            raise UserMistake(f"inputs of the kind {self.encoding.kind!r} are not whole numbers")
+        width, giver, largest = self.encoding.width, "the encoding", magnitude(self.encoding)
         for index, layer in enumerate(self.layers):
             if layer.inputs != width:
                 raise UserMistake(f"layer {index} takes {layer.inputs} inputs but {giver} gives {width}")
-            width, giver = layer.outputs, f"layer {index}"
+            if layer.products * largest >= MAX_INPUTS:
+                raise UserMistake(f"layer {index}: sums of {layer.products} inputs up to {largest} are not exact")
+            width, giver, largest = layer.outputs, f"layer {index}", 1
+        if not isinstance(self.layers[-1], IntegerLayer):
+            raise UserMistake(f"the last layer is a {self.layers[-1].kind}; it must be fully connected")
         if width != self.classes:
             raise UserMistake(f"the last layer gives {width} scores for {self.classes} classes")
 
-    def encode(self, images: NDArray[np.integer]) -> NDArray[np.int8]:
-        """Inputs ``(n, width)`` of the first layer for images ``(n, features)``."""
-        return self.encoding.encode(images)
+    def encode(self, images: NDArray[np.generic]) -> NDArray[np.integer]:
+        """Inputs ``(n, width)`` of the first layer for images ``(n, features)``, as first presented."""
+        return cast(NDArray[np.integer], self.encoding.encode(images))
 
-    def scores(self, images: NDArray[np.integer]) -> NDArray[np.int32]:
-        """Scores ``(n, classes)`` of images ``(n, features)``."""
-        x = self.encode(images)
+    def hidden(self, inputs: NDArray[np.integer]) -> NDArray[np.integer]:
+        """Inputs ``(n, inputs)`` of the last layer, from those of the first."""
+        x = inputs
         for layer in self.layers[:-1]:
             x = layer.activate(layer.sums(x))
-        last = self.layers[-1]
-        return last.scores(last.sums(x))
+        return x
 
-    def predict(self, images: NDArray[np.integer]) -> NDArray[np.int64]:
+    def scores(self, images: NDArray[np.generic]) -> NDArray[np.int32]:
+        """Scores ``(n, classes)`` of images ``(n, features)``, added over the presentations."""
+        last, total = self.layers[-1], np.zeros((len(images), self.classes), dtype=np.int32)
+        for inputs in presented(self.encoding, images):
+            total += last.scores(last.sums(self.hidden(cast(NDArray[np.integer], inputs))))
+        return total
+
+    def predict(self, images: NDArray[np.generic]) -> NDArray[np.int64]:
         """Class of each image ``(n, features)``; of equal scores the lowest class wins."""
         return classify(self.scores(images))
 
-    def accuracy(self, images: NDArray[np.integer], labels: NDArray[np.integer]) -> float:
+    def accuracy(self, images: NDArray[np.generic], labels: NDArray[np.integer]) -> float:
         """Share of the images whose predicted class is their label."""
         return float(np.mean(self.predict(images) == labels))
 
     def with_weights(self, weights: Sequence[Weights]) -> IntegerNetwork:
-        """The same network with other weights, one array per layer: what an array read back, for instance."""
-        layers = (replace(layer, weights=own) for layer, own in zip(self.layers, weights, strict=True))
+        """The same network with other weights, one matrix per layer: what an array read back, for instance."""
+        layers = (layer.with_weights(own) for layer, own in zip(self.layers, weights, strict=True))
         return replace(self, layers=tuple(layers))
+
+    def fully_connected(self) -> tuple[IntegerLayer, ...]:
+        """The layers, of a network that is fully connected and takes -1 and +1, once.
+
+        Raises:
+            UserMistake: it is another network, which neither the array nor the model of its errors can take yet.
+        """
+        layers = tuple(layer for layer in self.layers if isinstance(layer, IntegerLayer))
+        odd = [layer.kind for layer in self.layers if not isinstance(layer, IntegerLayer)]
+        if self.encoding.planes != 1 or self.encoding.presentations != 1:
+            odd.append(f"inputs as {self.encoding.kind}")
+        if odd:
+            raise UserMistake(
+                f"the network {self.name} has {', '.join(dict.fromkeys(odd))}; the array takes fully connected layers "
+                "with inputs of -1 and +1 that are presented once"
+            )
+        return layers
+
+
+__all__ = [
+    "MAX_INPUTS",
+    "MAX_THRESHOLD",
+    "Encoding",
+    "IntegerLayer",
+    "IntegerNetwork",
+    "Layer",
+    "ThermometerEncoding",
+    "checked_rows",
+    "classify",
+    "exact_sums",
+]

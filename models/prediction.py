@@ -223,7 +223,8 @@ def predict_accuracy(
         coverage: of the interval, central.
 
     Raises:
-        UserMistake: draws below 1, a coverage outside 0 to 1, an unknown mode, or images that do not fit the network.
+        UserMistake: draws below 1, a coverage outside 0 to 1, an unknown mode, images that do not fit the network, or a
+            network that is not fully connected.
     """
     if draws < 1 or not 0.0 < coverage < 1.0:
         raise UserMistake(f"{draws} draws with coverage {coverage}: expected at least 1 draw, coverage between 0 and 1")
@@ -231,15 +232,16 @@ def predict_accuracy(
         raise UserMistake(f"no inference mode is called {mode!r}; there are: {', '.join(InferenceMode)}")
     if len(images) == 0 or len(images) != len(labels):
         raise UserMistake(f"{len(images)} images with {len(labels)} labels: expected as many of both, at least one")
+    layers = network.fully_connected()
     inputs = network.encode(images)
     right = np.empty(draws, dtype=np.int64)
     for draw in range(draws):
         rates = error_model.sample(rng)
         stuck = stuck_cells(array, rates.stuck_fraction, rng)
         x = inputs
-        for layer in network.layers[:-1]:
+        for layer in layers[:-1]:
             x = layer.activate(_sums_with_errors(layer, x, stuck, rates, mode, rng))
-        last = network.layers[-1]
+        last = layers[-1]
         scores = last.scores(_sums_with_errors(last, x, stuck, rates, mode, rng))
         right[draw] = np.count_nonzero(classify(scores) == labels)
     samples = right / len(labels)
@@ -255,7 +257,7 @@ def predict_accuracy(
 
 def _sums_with_errors(
     layer: IntegerLayer,
-    inputs: NDArray[np.int8],
+    inputs: NDArray[np.integer],
     stuck: NDArray[np.int8],
     rates: SampledRates,
     mode: InferenceMode,

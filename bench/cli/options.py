@@ -43,6 +43,10 @@ AtOption = Annotated[
     ),
 ]
 DataOption = Annotated[str, typer.Option("--data", help="Data set.")]
+DataDirOption = Annotated[
+    Path | None,
+    typer.Option("--data-dir", metavar="DIR", envvar="RRAM_BENCH_DATA", help="Folder of data sets, see docs/data.md."),
+]
 NetworkArgument = Annotated[Path, typer.Argument(metavar="NETWORK", help="Network file (.safetensors) of ours.")]
 
 

@@ -15,7 +15,7 @@ A call visits each pair once, whatever the number of pulses, and brings the weig
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -288,6 +288,27 @@ class WeakResetPairs:
     def state_bytes(self) -> int:
         """Memory in bytes of what pulses change: stress, RTN and 1/f noise of all devices."""
         return self._pairs.stress.nbytes + self._pairs.rtn.nbytes + self._pairs.pink.nbytes
+
+    def state_dict(self) -> dict[str, NDArray[Any]]:
+        """Parameters and state of all devices by name, to go on from later; copies. The generator is not among them."""
+        arrays = {name: getattr(self._pairs, name) for name in _Pairs._fields}
+        return {name: array.copy() for name, array in (*arrays.items(), ("offset", self._offset))}
+
+    def load_state_dict(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Go on from :meth:`state_dict` of pairs of the same shape.
+
+        Raises:
+            UserMistake: an array is missing, or of another shape or type.
+        """
+        own = {**{name: getattr(self._pairs, name) for name in _Pairs._fields}, "offset": self._offset}
+        for name, array in own.items():
+            found = state.get(name)
+            if found is None or found.shape != array.shape or found.dtype != array.dtype:
+                what = "nothing" if found is None else f"{found.dtype} of {found.shape}"
+                raise UserMistake(f"the state of the pairs has {what} for {name}, not {array.dtype} of {array.shape}")
+        for name, array in own.items():
+            array[...] = state[name]
+        self._weigh(self._pairs, self._weights)
 
     def _settled_rtn(self, shape: tuple[int, int]) -> NDArray[np.uint8]:
         """RTN of traps that have been switching for long."""

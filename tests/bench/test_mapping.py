@@ -5,12 +5,17 @@ from __future__ import annotations
 import itertools
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.mapping import plan_network
 from models.cells import Geometry
+from models.convolution_shapes import ConvolutionShape
+from models.encodings import BitPlaneEncoding
+from models.exceptions import UserMistake
 from models.integer import IntegerLayer, IntegerNetwork, ThermometerEncoding, exact_sums
+from models.integer_convolution import IntegerConvolution
 
 SIZES = st.integers(1, 70)
 
@@ -56,3 +61,19 @@ def test_partial_sums_of_the_tiles_add_up_to_the_layer() -> None:
         block = target[: tile.rows, : tile.cols]
         total[:, tile.outputs] += exact_sums(block, inputs[:, tile.inputs])
     assert (total == layer.sums(inputs)).all()
+
+
+@pytest.mark.parametrize(
+    ("encoding", "says"),
+    [
+        (ThermometerEncoding(6, (3,)), "the network net has convolution; the array takes fully connected layers"),
+        (BitPlaneEncoding(6, 2), "has convolution, inputs as bit-planes; the array takes"),
+    ],
+)
+def test_what_is_not_fully_connected_is_one_clear_line(encoding, says) -> None:
+    shape = ConvolutionShape(1, (6,), 2, (3,))
+    ones = np.ones(2, np.int32)
+    first = IntegerConvolution(np.ones((2, 3), np.int8), ones, ones, shape, None, 3)
+    subject = IntegerNetwork("net", encoding, (first, IntegerLayer(np.ones((2, 8), np.int8), ones, ones)), 2)
+    with pytest.raises(UserMistake, match=says):
+        plan_network(subject, Geometry(8, 8))

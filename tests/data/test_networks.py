@@ -1,14 +1,19 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from data.networks import load_network, save_network
+from models.convolution_shapes import ConvolutionShape, PaddingValue, Pool, PoolKind
+from models.encodings import BitPlaneEncoding, StochasticEncoding
 from models.exceptions import UserMistake
 from models.integer import IntegerLayer, IntegerNetwork, ThermometerEncoding
+from models.integer_convolution import IntegerConvolution
 
 PROVENANCE = {"seed": 3, "dataset": "digits", "accuracy": 0.978, "split": [1347, 450]}
 
@@ -140,7 +145,7 @@ REMOVED = object()
         (("format", REMOVED), "lacks 'format'"),
         (
             ("layers", 1, "kind", "conv2d"),
-            "layer 1 of the kind 'conv2d' cannot be mapped onto the array; supported: li",
+            "layer 1 of the kind 'conv2d' is unknown; supported: linear, convolution",
         ),
         (
             ("layers", 0, "inputs", 9),
@@ -221,3 +226,70 @@ def test_a_missing_tensor_is_named(tmp_path):
     save_file(fewer, path, metadata={"rram-bench": json.dumps(description())})
     with pytest.raises(UserMistake, match="missing or too many: layers.0.sign"):
         load_network(path)
+
+
+def make_convolutional() -> IntegerNetwork:
+    rng = np.random.default_rng(1)
+    shape = ConvolutionShape(2, (5, 6), 4, (3, 2), (1, 2), (1, 0), 2, PaddingValue.ZERO)
+    pool = Pool(PoolKind.SUM, (2, 1), (1, 1))
+    first = IntegerConvolution(
+        rng.choice([-1, 0, 1], size=(4, 6)), rng.choice([-1, 0, 1], 4), rng.integers(-9, 9, 4), shape, pool, 15
+    )
+    last = IntegerLayer(rng.choice([-1, 1], size=(3, first.outputs)), np.ones(3, int), rng.integers(-4, 5, size=3))
+    return IntegerNetwork("conv", BitPlaneEncoding(60, 4), (first, last), 3)
+
+
+@pytest.mark.parametrize("encoding", [BitPlaneEncoding(8, 3), StochasticEncoding(8, 7, 3, 5)])
+def test_every_encoding_comes_back(tmp_path, encoding):
+    network = replace(make_network(), encoding=encoding)
+    save_network(tmp_path / "net", network, {})
+    assert load_network(tmp_path / "net").network.encoding == encoding
+
+
+def test_a_convolutional_network_comes_back(tmp_path):
+    network = make_convolutional()
+    save_network(tmp_path / "net", network, {})
+    loaded = load_network(tmp_path / "net").network
+    before, after = network.layers[0], loaded.layers[0]
+    assert (after.shape, after.pool, after.reach) == (before.shape, before.pool, before.reach)
+    images = np.random.default_rng(1).integers(0, 16, size=(30, 60)).astype(np.uint8)
+    assert np.array_equal(loaded.scores(images), network.scores(images))
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (("shape", "groups", 3), "layer 0: 2 channels and 4 filters cannot be dealt out to 3 groups"),
+        (("shape", "groups", REMOVED), "layer 0, shape has the fields"),
+        (("shape", "kernel", [3.0, 2]), "'kernel' is .* expected a list of whole numbers"),
+        (
+            ("shape", "kernel", [2, 2]),
+            r"layers.0.weights is I8 of the shape \[4, 6\], expected I8 .* \[4, 4\]",
+        ),
+        (("shape", "padding_value", "one"), "layer 0, shape: 'one' is not a valid PaddingValue"),
+        (("pool", "size", [9, 9]), "layer 0: pooling windows"),
+        (("pool", None), "layer 0 says 60 inputs and"),
+        (("reach", 0), "layer 0: inputs reach 0"),
+        (("shape", None), "'shape' is None"),
+    ],
+)
+def test_a_convolution_described_wrongly_is_one_line(tmp_path, change, says):
+    path = tmp_path / "net"
+    network = make_convolutional()
+    save_network(path, network, {})
+    with safe_open(path, framework="numpy") as file:
+        about = json.loads(file.metadata()["rram-bench"])
+        found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    *keys, key, value = change
+    target = about["layers"][0]
+    for step in keys:
+        target = target[step]
+    if value is REMOVED:
+        del target[key]
+    else:
+        target[key] = value
+    save_file(found, path, metadata={"rram-bench": json.dumps(about)})
+    with pytest.raises(UserMistake, match=says) as caught:
+        load_network(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert "\n" not in str(caught.value)

@@ -6,17 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from data.datasets import load_dataset
 from models.exceptions import UserMistake
-from models.integer import ThermometerEncoding
-from models.layers import BatchNormSign
-from models.networks import Architecture, BinaryNetwork, build
-from models.training import TrainingDiverged, TrainingSettings, fold, fold_activation, single_thread, train
-
-INPUTS = 12
+from models.training import TrainingDiverged, TrainingSettings, single_thread, train
 
 
 @pytest.fixture(scope="module")
@@ -37,94 +30,6 @@ class Images:
         rng = np.random.default_rng(0)
         self.train_images = self.test_images = rng.integers(0, 17, (self.count, self.features)).astype(np.uint8)
         self.train_labels = self.test_labels = rng.integers(0, self.classes, self.count)
-
-
-def activation(gamma, beta, mean, variance):
-    own = BatchNormSign(len(gamma)).eval()
-    with torch.no_grad():
-        for tensor, values in zip(
-            (own.norm.weight, own.norm.bias, own.norm.running_mean, own.norm.running_var),
-            (gamma, beta, mean, variance),
-            strict=True,
-        ):
-            tensor.copy_(torch.tensor(values, dtype=torch.float32))
-    return own
-
-
-def folded_activations(own, sums):
-    sign, threshold = fold_activation(own, INPUTS)
-    assert (threshold >= -INPUTS).all()
-    assert (threshold <= INPUTS + 1).all()
-    return np.where(sign * sums[:, None] >= threshold, 1, -1)
-
-
-ALL_SUMS = np.arange(-INPUTS, INPUTS + 1)
-# halves and zeros make ties on the threshold common; the wide floats make everything else
-numbers = st.one_of(
-    st.integers(-24, 24).map(lambda k: k / 2), st.floats(-(2.0**100), 2.0**100, width=32), st.just(-0.0)
-)
-variances = st.one_of(st.sampled_from([0.0, 1.0, 4.0]), st.floats(0.0, 2.0**100, width=32))
-
-
-@given(st.lists(st.tuples(numbers, numbers, numbers, variances), min_size=1, max_size=20))
-def test_folding_is_exact_for_every_sum_and_every_batch_normalisation(parameters):
-    own = activation(*zip(*parameters, strict=True))
-    with torch.no_grad():
-        expected = own(torch.from_numpy(ALL_SUMS).float()[:, None].expand(-1, len(parameters))).numpy()
-    assert np.array_equal(folded_activations(own, ALL_SUMS), expected)
-
-
-@pytest.mark.parametrize(
-    ("gamma", "beta", "mean", "fires"),
-    [
-        (2.0, 0.0, 3.0, lambda s: s >= 3),  # a tie on the threshold is +1
-        (-2.0, 0.0, 3.0, lambda s: s <= 3),
-        (0.0, 0.0, 3.0, lambda s: s == s),
-        (0.0, -0.0, 3.0, lambda s: s == s),
-        (0.0, 1e-30, 3.0, lambda s: s == s),
-        (0.0, -1e-30, 3.0, lambda s: s != s),
-        (1.0, -1e9, 0.0, lambda s: s != s),
-        (-1.0, 1e9, 0.0, lambda s: s == s),
-        (1e-38, 1e-38, 0.5, lambda s: s >= -0.5),
-    ],
-)
-def test_folding_by_hand(gamma, beta, mean, fires):
-    own = activation([gamma], [beta], [mean], [1.0])
-    assert np.array_equal(folded_activations(own, ALL_SUMS)[:, 0] == 1, fires(ALL_SUMS))
-
-
-@settings(max_examples=25)
-@given(st.integers(0, 2**32 - 1))
-def test_a_folded_network_gives_the_same_activations_and_classes(seed):
-    generator = torch.Generator().manual_seed(seed)
-    model = BinaryNetwork(Architecture("net", ThermometerEncoding(10, (4, 12)), (31, 9), 4, 1.0), generator).eval()
-    with torch.no_grad():
-        for own in model.activations:
-            own.norm.weight.normal_(generator=generator)
-            own.norm.weight[0] = 0.0
-            own.norm.bias.normal_(generator=generator)
-            own.norm.running_mean.copy_(torch.randint(-5, 6, own.norm.running_mean.shape, generator=generator))
-            own.norm.bias[1] = 0.0  # with a whole mean: ties
-            own.norm.running_var.uniform_(0.1, 30.0, generator=generator)
-        model.scores.offset.normal_(0.0, 4.0, generator=generator)
-    images = torch.randint(0, 17, (60, 10), generator=generator)
-    network = fold(model)
-    with torch.no_grad():
-        hidden = [x.numpy() for x in model.hidden(images.float())]
-        logits = model(images.float()).numpy()
-    x = network.encode(images.numpy())
-    for layer, following in zip(network.layers, hidden[1:], strict=False):
-        x = layer.activate(layer.sums(x))
-        assert np.array_equal(x, following)
-    assert np.array_equal(network.predict(images.numpy()), logits.argmax(1))
-
-
-def test_a_network_that_is_not_finite_is_not_folded():
-    model = build("digits-bnn", torch.Generator().manual_seed(0))
-    with torch.no_grad():
-        model.activations[0].norm.bias[3] = math.nan
-    with pytest.raises(UserMistake, match="not finite"):
-        fold(model)
 
 
 @pytest.mark.parametrize("seed", [0, 4])

@@ -1,0 +1,201 @@
+"""Packed inference against float32 and against the popcount ceiling; a binary training step against a float one.
+
+All on one thread; what is compared runs in turns, so that both meet the same load.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from benchmarks.rows import Row, row, seconds_of
+from models.architectures import Architecture, Dense, Precision, mlp, vgg
+from models.encodings import ThermometerEncoding
+from models.integer import IntegerNetwork
+from models.packed import PackedNetwork
+from models.packed_kernels import count_ones
+from models.weight_errors import WeightErrorRates
+
+SIZES, BATCH = (784, 1024, 1024, 10), 1000
+STEP_BATCH = 100
+REPETITIONS = 15
+CEILING_WORDS, CEILING_PASSES = 2048, 8000
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+@njit(nogil=True)  # type: ignore[untyped-decorator]
+def _bare_popcount(words: NDArray[np.uint64], passes: int) -> Any:
+    """XOR, popcount and addition alone, on words that stay in the first cache."""
+    total = np.uint64(0)
+    for turn in range(passes):
+        other = words[turn % len(words)]
+        for i in range(len(words)):
+            total += count_ones(words[i] ^ other)
+    return total
+
+
+def _turns(actions: dict[str, Callable[[], object]], times: int = REPETITIONS) -> dict[str, list[float]]:
+    """Seconds of each action, all in turns, after one call of each to warm up."""
+    for action in actions.values():
+        action()
+    seconds: dict[str, list[float]] = {name: [] for name in actions}
+    for _ in range(times):
+        for name, action in actions.items():
+            seconds[name].append(seconds_of(action))
+    return seconds
+
+
+def _ratio(seconds: dict[str, list[float]], over: str, under: str) -> list[float]:
+    return [a / b for a, b in zip(seconds[over], seconds[under], strict=True)]
+
+
+def _folded(plan: Architecture) -> IntegerNetwork:
+    import torch
+
+    from models.networks import build, fold
+
+    return fold(build(plan, torch.Generator().manual_seed(0)).eval())
+
+
+def packed() -> list[Row]:
+    """Inference of 784-1024-1024-10 and of a convolutional network in packed bits, beside float32 and the ceiling."""
+    import torch
+
+    rng = np.random.default_rng(0)
+    encoding = ThermometerEncoding(SIZES[0], (8,))
+    images = rng.integers(0, 16, (BATCH, SIZES[0])).astype(np.uint8)
+    products = BATCH * sum(inputs * outputs for inputs, outputs in pairwise(SIZES))
+    words = rng.integers(0, 2**63, CEILING_WORDS, dtype=np.uint64)
+    ceiling_products = 64 * CEILING_WORDS * CEILING_PASSES
+    table = []
+    with _one_thread():
+        networks = {
+            kind: _folded(mlp(kind.value, encoding, SIZES[1:-1], SIZES[-1], weights=kind))
+            for kind in (Precision.BINARY, Precision.TERNARY)
+        }
+        inputs = networks[Precision.BINARY].encode(images)
+        floats = [torch.from_numpy(layer.weights.astype(np.float32)) for layer in networks[Precision.BINARY].layers]
+        real = torch.from_numpy(inputs.astype(np.float32))
+
+        def forward() -> None:
+            x = real
+            for weights in floats[:-1]:
+                x = torch.sign(x @ weights.T)
+            x @ floats[-1].T
+
+        seconds = _turns(
+            {
+                "float32": forward,
+                **{kind: partial(PackedNetwork(own).scores_of_inputs, inputs) for kind, own in networks.items()},
+                "ceiling": partial(_bare_popcount, words, CEILING_PASSES),
+            }
+        )
+        for name, share in seconds.items():
+            count = ceiling_products if name == "ceiling" else products
+            what = "popcount alone" if name == "ceiling" else f"784-1024-1024-10, batch {BATCH}, {name}"
+            table.append(row(what, "G products/s", [1e-9 * count / value for value in share]))
+        for kind in networks:
+            table.append(row(f"packed {kind} inference", "x float32", _ratio(seconds, "float32", kind)))
+            shares = [
+                products * c / (ceiling_products * k) for c, k in zip(seconds["ceiling"], seconds[kind], strict=True)
+            ]
+            table.append(row(f"packed {kind} inference, encoded inputs to scores", "of the ceiling", shares))
+        table += _convolutions(rng)
+    return table
+
+
+def _convolutions(rng: np.random.Generator) -> list[Row]:
+    import torch
+    from torch.nn import functional
+
+    plan = vgg("vgg", ThermometerEncoding(3 * 32 * 32, (8,)), (3, 32, 32), 10, filters=64)
+    network = _folded(plan)
+    inputs = network.encode(rng.integers(0, 16, (20, plan.encoding.features)).astype(np.uint8))
+    weights = [torch.from_numpy(layer.weights.astype(np.float32)) for layer in network.layers]
+    sizes = plan.sizes()
+
+    def forward() -> None:
+        x = torch.from_numpy(inputs.astype(np.float32)).view(-1, *sizes[0])
+        for block, size, matrix in zip(plan.blocks, sizes, weights, strict=False):
+            if isinstance(block, Dense):
+                x = torch.sign(functional.linear(x.flatten(1), matrix))
+                continue
+            x = functional.conv2d(functional.pad(x, (1, 1, 1, 1), value=-1.0), matrix.view(-1, size[0], 3, 3))
+            x = torch.sign(x if block.pool is None else functional.max_pool2d(x, 2))
+        x @ weights[-1].T
+
+    seconds = _turns({"float32": forward, "packed": partial(PackedNetwork(network).scores_of_inputs, inputs)}, 8)
+    return [
+        row(
+            "packed inference, six convolutions of 64 to 256 filters", "x float32", _ratio(seconds, "float32", "packed")
+        )
+    ]
+
+
+def steps() -> list[Row]:
+    """A training step of a binary 784-1024-1024-10 beside a float one, and what fresh weight errors add to it."""
+    import torch
+    from torch.nn import functional
+
+    from models.networks import build
+
+    labels = torch.randint(0, 10, (STEP_BATCH,), generator=torch.Generator().manual_seed(1))
+    images = torch.randint(0, 16, (STEP_BATCH, SIZES[0]), generator=torch.Generator().manual_seed(2)).float()
+
+    def stepper(weights: Precision, rate: float) -> Callable[[], None]:
+        plan = mlp("net", ThermometerEncoding(SIZES[0], (8,)), SIZES[1:-1], SIZES[-1], weights=weights)
+        model = build(plan, torch.Generator().manual_seed(0)).train()
+        if rate:
+            model.inject(WeightErrorRates(inversion=rate), np.random.default_rng(0))
+        optimizer = torch.optim.Adam(model.parameters(), lr=0.01, fused=True)
+
+        def step() -> None:
+            loss = functional.cross_entropy(model(images), labels)
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            model.clamp()
+
+        return step
+
+    with _one_thread():
+        seconds = _turns(
+            {
+                "float": stepper(Precision.REAL, 0.0),
+                "binary": stepper(Precision.BINARY, 0.0),
+                "ternary": stepper(Precision.TERNARY, 0.0),
+                "1e-4": stepper(Precision.BINARY, 1e-4),
+                "1e-3": stepper(Precision.BINARY, 1e-3),
+            },
+            2 * REPETITIONS,
+        )
+    table = [
+        row(f"{name} training step, 784-1024-1024-10, batch {STEP_BATCH}", "ms", [1e3 * s for s in seconds[name]])
+        for name in ("float", "binary", "ternary")
+    ]
+    table += [
+        row(f"{name} training step", "float steps", _ratio(seconds, name, "float")) for name in ("binary", "ternary")
+    ]
+    table += [
+        row(f"binary step with fresh weight errors at {rate}", "binary steps", _ratio(seconds, rate, "binary"))
+        for rate in ("1e-4", "1e-3")
+    ]
+    return table
