@@ -338,4 +338,5 @@ def split_levels(weights: Floats) -> tuple[NDArray[np.int8], list[Fraction]]:
     if odd.any():
         row = int(np.flatnonzero(odd)[0])
         raise UserMistake(f"row {row} of the weights holds more than -a, 0 and +a; quantise it first")
-    return np.sign(weights).astype(np.int8, order="C"), [Fraction(float(scale)) if scale else Fraction(1) for scale in scales]
+    fractions = [Fraction(float(scale)) if scale else Fraction(1) for scale in scales]
+    return np.sign(weights).astype(np.int8, order="C"), fractions
