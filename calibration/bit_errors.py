@@ -54,24 +54,26 @@ def binomial_rate(errors: float, trials: float) -> Estimate:
     return Estimate(float(posterior.median()), low, high, "1")
 
 
-def clustered_rate(errors: NDArray[np.int64], trials_each: int) -> Estimate:
+def clustered_rate(errors: NDArray[np.int64], trials_each: int | NDArray[np.int64]) -> Estimate:
     """A rate from cells that were each tried several times, and whose errors go together.
 
     The same marginal cells err again and again, so the trials are fewer than they look: their number is divided by the
-    design effect, the variance of the cells' own rates over that of independent trials (Kish 1965). Where nothing was
-    seen, each cell counts as one trial.
+    design effect, the variance of the ratio of errors to trials over that of independent trials (Kish 1965). Where
+    nothing was seen, and for a single cell, each cell counts as one trial.
 
     Args:
         errors: ``(cells,)`` errors of each cell.
-        trials_each: trials of each cell.
+        trials_each: trials of each cell, or ``(cells,)`` of them where they differ, at least one each.
     """
-    cells, rate = len(errors), float(errors.mean()) / trials_each
-    independent = rate * (1.0 - rate) / trials_each
-    if independent == 0.0:
+    cells, each = len(errors), np.broadcast_to(trials_each, errors.shape)
+    trials = int(each.sum())
+    rate = float(errors.sum()) / trials
+    independent = rate * (1.0 - rate) / trials
+    if independent == 0.0 or cells == 1:
         return binomial_rate(rate * cells, cells)
-    effect = max(1.0, float(np.var(errors / trials_each, ddof=1)) / independent)
-    trials = cells * trials_each / effect
-    return binomial_rate(rate * trials, trials)
+    spread = float(np.square(errors - rate * each).sum()) * cells / (cells - 1) / trials**2
+    effective = trials / max(1.0, spread / independent)
+    return binomial_rate(rate * effective, effective)
 
 
 def fit_bit_errors(

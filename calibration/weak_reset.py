@@ -48,9 +48,10 @@ def fit_staircase(
 ) -> StaircaseFit:
     """Fit the median curve and the population of the first slope.
 
-    Each device's slope m1 is the least-squares line through its first reading. The population of m1 is exponential
-    (Majumdar et al., IEEE TED 2021), so its scale is the mean slope less the location: noise of the readings widens
-    the spread of the slopes but does not move their mean.
+    Each device's slope m1 is that of the least-squares line over its readings after the first pulse; the line does not
+    pass through the reading at 0 pulses, from which the first pulse also moves it by its offset c1 and by noise. The
+    population of m1 is exponential (Majumdar et al., IEEE TED 2021), so its scale is the mean slope less the location:
+    noise of the readings widens the spread of the slopes but does not move their mean.
 
     Args:
         resistance_ohm: ``(devices, steps)``, the first at 0 pulses.
@@ -65,8 +66,8 @@ def fit_staircase(
 
     steps = np.asarray(pulses, dtype=np.int64)
     readings = np.asarray(resistance_ohm, dtype=np.float64)
-    if readings.ndim != 2 or readings.shape[1] != len(steps) or len(steps) < 2:
-        raise UserMistake(f"staircase: resistances {readings.shape} do not fit {len(steps)} steps (at least 2)")
+    if readings.ndim != 2 or readings.shape[1] != len(steps) or len(steps) < 3:
+        raise UserMistake(f"staircase: resistances {readings.shape} do not fit {len(steps)} steps (at least 3)")
     if steps[0] != 0 or (np.diff(steps) <= 0).any():
         raise UserMistake("staircase: pulses must rise from 0")
     if np.isnan(readings).any() or (readings <= 0).any():
@@ -83,8 +84,8 @@ def fit_staircase(
     if len(members) < FEWEST:
         raise UserMistake(f"staircase: {len(members)} of {len(readings)} devices are in the LRS; {FEWEST} are needed")
     ratio = np.log(members / members[:, :1])
-    reference = steps * stress
-    slopes = ratio @ reference / float(reference @ reference)
+    distance = stress * (steps[1:] - steps[1:].mean())
+    slopes = ratio[:, 1:] @ distance / float(distance @ distance)
     margin = float(stats.t.ppf(UPPER, len(slopes) - 1)) * float(slopes.std(ddof=1)) / math.sqrt(len(slopes))
     scale = float(slopes.mean()) - section.slope1_loc
     return StaircaseFit(

@@ -60,7 +60,7 @@ def test_the_median_interval_covers_the_median() -> None:
     [
         (lambda r, p: (r, p * 100), "knee"),
         (lambda r, p: (r, p + 1), "rise from 0"),
-        (lambda r, p: (r[:, :1], p[:1]), "at least 2"),
+        (lambda r, p: (r[:, :2], p[:2]), "at least 3"),
         (lambda r, p: (np.where(r > 0, np.nan, r), p), "NaN"),
         (lambda r, p: (r[:3], p), "needed"),
     ],

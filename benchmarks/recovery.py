@@ -1,0 +1,270 @@
+"""Parameter recovery: chips with populations drawn at random, measured through the wire, fitted, and held to the truth.
+
+``python -m benchmarks.recovery [--chips 200] [--fit weak-reset] [--write docs/calibration.md]``
+
+Each chip is a device file with its own population parameters, a simulated bench that is reached over real wires, and
+the procedures that a user would run. The table says of each parameter how often its 95 % interval contains the truth,
+and how far the estimates lie from it on average. A chip that cannot be fitted is counted, not dropped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, field, replace
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.tables import replace_between
+from models.exceptions import RramBenchError, UserMistake
+
+STREAM = 0xCA1
+"""Second word of the seed of a chip's parameters, apart from those of the chip's own draws."""
+
+LOWEST, HIGHEST = 0.92, 0.98
+MOST_BIAS = 0.1
+"""Largest mean error that counts as none, in standard deviations of the drawn truths."""
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Range of a population parameter: log-uniform, or uniform where it may be negative or zero."""
+
+    low: float
+    high: float
+
+    def draw(self, rng: np.random.Generator) -> float:
+        """One value."""
+        if self.low > 0.0:
+            return float(math.exp(rng.uniform(math.log(self.low), math.log(self.high))))
+        return float(rng.uniform(self.low, self.high))
+
+
+@dataclass(frozen=True)
+class Campaign:
+    """What is done to each chip.
+
+    Attributes:
+        drawn: device-file keys with their ranges.
+        procedures: names and settings, in order; the runs that the fit reads are fitted together.
+        rows, cols: the selection of cells.
+    """
+
+    drawn: Mapping[str, Drawn]
+    procedures: Sequence[tuple[str, Mapping[str, object]]]
+    rows: int
+    cols: int
+
+
+CAMPAIGNS: Mapping[str, Campaign] = {
+    "weak-reset": Campaign(
+        {
+            "weak_reset.slope1_scale": Drawn(3e-4, 1.2e-3),
+            "weak_reset.knee_scale": Drawn(350.0, 800.0),
+            "weak_reset.knee_shape": Drawn(0.5, 1.0),
+            "weak_reset.slope2_scale": Drawn(1.5e-5, 5e-5),
+            "weak_reset.offset_mean": Drawn(-0.02, 0.03),
+            "weak_reset.offset_sd": Drawn(0.03, 0.08),
+            "weak_reset.rtn_p_low_high": Drawn(4e-4, 1.6e-3),
+            "weak_reset.rtn_p_high_low": Drawn(1e-3, 4e-3),
+            "weak_reset.rtn_amplitude_high": Drawn(0.3, 0.7),
+            "weak_reset.pink_alpha": Drawn(0.015, 0.04),
+        },
+        (("weak-reset", {"pulses": 4000, "log_points": 30}),),
+        8,
+        16,
+    ),
+    "resistance": Campaign(
+        {
+            "lrs.median_ohm": Drawn(5e3, 9e3),
+            "lrs.sigma_d2d": Drawn(0.06, 0.2),
+            "lrs.sigma_c2c": Drawn(0.1, 0.3),
+            "hrs.median_ohm": Drawn(5e4, 1.6e5),
+            "hrs.sigma_d2d": Drawn(0.2, 0.5),
+            "hrs.sigma_c2c": Drawn(0.3, 0.7),
+        },
+        (("endurance", {"cycles": 100, "points_per_decade": 3}),),
+        8,
+        16,
+    ),
+}
+
+
+@dataclass
+class Chip:
+    """What came of one chip.
+
+    Attributes:
+        seed: of everything about it.
+        found: key to truth, value, low and high.
+        problem: why there is no fit, or why it did not converge; empty for a good one.
+    """
+
+    seed: int
+    found: dict[str, tuple[float, float, float, float]] = field(default_factory=dict)
+    problem: str = ""
+
+
+def one_chip(fit_name: str, seed: int) -> Chip:
+    """Draw, measure and fit one chip."""
+    from calibration.script import KINDS, fit_sources, open_sources
+    from data.device_files import default_device, load_device, save_device
+
+    campaign, kind, base = CAMPAIGNS[fit_name], KINDS[fit_name], default_device()
+    rng = np.random.default_rng([seed, STREAM])
+    truth = {key: drawn.draw(rng) for key, drawn in campaign.drawn.items()}
+    hidden = base.updated(
+        {key: replace(base.quantities[key], value=value, low=None, high=None) for key, value in truth.items()}
+    )
+    chip = Chip(seed)
+    with tempfile.TemporaryDirectory(prefix="recovery-") as name:
+        folder = Path(name)
+        save_device(folder / "hidden.toml", hidden)
+        try:
+            paths = _measure(campaign, kind.procedures, load_device(folder / "hidden.toml"), seed, folder)
+            fit = fit_sources(kind, open_sources(kind, paths, base), base)
+        except RramBenchError as error:
+            chip.problem = str(error)
+            return chip
+    if not fit.converged:
+        chip.problem = "; ".join(fit.problems)
+    chip.found = {
+        key: (truth[key], found.value, found.low, found.high) for key, found in fit.parameters.items() if key in truth
+    }
+    return chip
+
+
+def _measure(campaign: Campaign, wanted: Sequence[str], device: object, seed: int, folder: Path) -> list[Path]:
+    """Run the procedures through the wire; the run files that the fit reads."""
+    from bench.config import parse_bench_file
+    from bench.procedures import find_procedure
+    from bench.runner import run
+    from bench.session import connect
+    from drivers.simulated.bench import SimulatedBench
+
+    paths = []
+    with SimulatedBench(seed, device) as world:  # type: ignore[arg-type]
+        text = world.bench_file()
+        with connect(parse_bench_file(text, "recovery"), text) as bench:
+            cells = np.zeros(bench.config.geometry, dtype=bool)
+            cells[: campaign.rows, : campaign.cols] = True
+            for name, settings in campaign.procedures:
+                procedure = find_procedure(name)
+                outcome = run(procedure, procedure.parse(settings), bench, folder, cells=cells)
+                if name in wanted:
+                    paths.append(outcome.run_file)
+    return paths
+
+
+@dataclass(frozen=True)
+class Recovered:
+    """How one parameter was recovered.
+
+    Attributes:
+        chips: with an estimate.
+        coverage: share of the intervals that contain the truth.
+        bias: mean of estimate less truth, in standard deviations of the drawn truths.
+        error_bias: the same mean in standard deviations of the errors themselves; its own s.d. is 1 / sqrt(chips).
+        error: standard deviation of the errors over that of the truths.
+    """
+
+    key: str
+    chips: int
+    coverage: float
+    bias: float
+    error_bias: float
+    error: float
+
+    @property
+    def good(self) -> bool:
+        """Inside of what is asked."""
+        return LOWEST <= self.coverage <= HIGHEST and abs(self.bias) < MOST_BIAS
+
+
+def summarise(chips: Sequence[Chip]) -> list[Recovered]:
+    """One row per parameter, in the order of the fits."""
+    keys = list(dict.fromkeys(key for chip in chips for key in chip.found))
+    rows = []
+    for key in keys:
+        truth, value, low, high = np.array([chip.found[key] for chip in chips if key in chip.found]).T
+        error = value - truth
+        several = len(truth) > 1
+        spread, noise = (float(np.std(values, ddof=1)) if several else math.nan for values in (truth, error))
+        covered = float(np.mean((low <= truth) & (truth <= high)))
+        rows.append(Recovered(key, len(truth), covered, error.mean() / spread, error.mean() / noise, noise / spread))
+    return rows
+
+
+def table(fit_name: str, chips: Sequence[Chip], seconds: float) -> list[str]:
+    """The table as Markdown, with the command that made it."""
+    campaign = CAMPAIGNS[fit_name]
+    runs = ", ".join(
+        " ".join((name, *(f"{key}={value}" for key, value in settings.items())))
+        for name, settings in campaign.procedures
+    )
+    failed = [chip for chip in chips if chip.problem]
+    lines = [
+        f"`python -m benchmarks.recovery --fit {fit_name} --chips {len(chips)}`, {date.today()}, "
+        f"{seconds / 60:.1f} min "
+        f"on {os.cpu_count()} cores: {len(chips)} chips, {2 * campaign.rows * campaign.cols} devices each, {runs}. "
+        f"Fits that did not converge: {len(failed)}.",
+        "",
+        "| parameter | true values | coverage of 95 % | bias / spread of truths | bias / s.d. of errors | "
+        "s.d. of errors / spread | |",
+        "|---|---|---:|---:|---:|---:|---|",
+    ]
+    for row in summarise(chips):
+        drawn = campaign.drawn[row.key]
+        lines.append(
+            f"| `{row.key}` | {drawn.low:g} to {drawn.high:g} | {row.coverage:.1%} | {row.bias:+.3f} | "
+            f"{row.error_bias:+.2f} | {row.error:.2f} | {'ok' if row.good else 'outside'} |"
+        )
+    return lines
+
+
+def run_campaign(fit_name: str, chips: int, first_seed: int, workers: int) -> list[Chip]:
+    """Chips side by side in processes of their own; progress on standard error."""
+    done: list[Chip] = []
+    with ProcessPoolExecutor(workers) as pool:
+        waiting = [pool.submit(one_chip, fit_name, first_seed + index) for index in range(chips)]
+        for future in as_completed(waiting):
+            chip = future.result()
+            done.append(chip)
+            said = f": {chip.problem}" if chip.problem else ""
+            print(f"chip {chip.seed}, {len(done)} of {chips}{said}", file=sys.stderr, flush=True)
+    return sorted(done, key=lambda chip: chip.seed)
+
+
+def main() -> int:
+    """Run a campaign; status 1 when a parameter is outside of what is asked."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.recovery", description=__doc__)
+    parser.add_argument("--chips", type=int, default=200)
+    parser.add_argument("--fit", choices=list(CAMPAIGNS), default="weak-reset")
+    parser.add_argument("--seed", type=int, default=1, help="of the first chip; the others count up")
+    parser.add_argument("--workers", type=int, default=os.cpu_count())
+    parser.add_argument("--write", type=Path, help="page with markers to put the table between")
+    options = parser.parse_args()
+    started = time.monotonic()
+    chips = run_campaign(options.fit, options.chips, options.seed, options.workers)
+    lines = table(options.fit, chips, time.monotonic() - started)
+    print("\n".join(lines))
+    if options.write is not None:
+        try:
+            replace_between(options.write, f"recovery {options.fit}", lines)
+        except UserMistake as mistake:
+            print(mistake, file=sys.stderr)
+            return mistake.exit_status
+    rows = summarise(chips)
+    return 0 if rows and all(row.good for row in rows) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

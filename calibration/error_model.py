@@ -1,0 +1,157 @@
+"""Bit errors of many conditions at once, against what log-normal populations and an amplifier make of them.
+
+Of a count of errors only the distance of LRS and HRS over their spread can be told: so one factor on both spreads is
+fitted, and with conditions that move the distance by a known amount also a shift of the distance itself. With
+``h ~ N(m_H, s_H)``, ``l ~ N(m_L, s_L)`` the logarithms of the two resistances, ``a`` the spread of the amplifiers and
+``c`` that of the resistance whose node just falls within the window::
+
+    type 1 = P(h < l + a, h < c),   type 2 = P(h > c + a/2) P(l > c + a/2),   type 3 = 1 - P(h > c + a/2)^2
+
+as :mod:`models.errors` has them, but for the part of the offset that both branches share. The likelihood is binomial.
+The same cells err again and again, so all counts weigh less by one factor, the variance of the cells' errors about
+their expectation over that of independent trials (a design effect, Kish 1965).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtr
+
+from calibration.estimate import LOWER, UPPER, Estimate
+from models.device_model import DeviceModel
+from models.errors import Populations
+from models.exceptions import UserMistake
+from models.sense import critical_resistance_ohm, overdrive_ratio
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+TYPES = ("type1", "type2", "type3")
+SPREADS = np.geomspace(0.25, 4.0, 161)
+SHIFTS = np.linspace(-2.5, 2.5, 101)
+"""Grid of the posterior: factors on the spreads, and shifts of ln of the ratio of the medians."""
+
+FEWEST_CELLS = 8
+DRAWS = 400
+_NODES = np.linspace(-8.0, 8.0, 129)
+_WEIGHTS = np.exp(-0.5 * _NODES**2) / np.exp(-0.5 * _NODES**2).sum()
+
+
+class Condition(NamedTuple):
+    """One condition as the model has it: the populations there, the amplifier's s.d., ln of the slowest resistance."""
+
+    populations: Populations
+    amplifier: float
+    log_critical: float
+
+    @classmethod
+    def of(cls, model: DeviceModel, vdd_v: float, window_s: float) -> Condition:
+        """The populations of ``model`` sensed at a supply and window; no cell is decided below the threshold."""
+        ratio = overdrive_ratio(model.sense, vdd_v)
+        critical = critical_resistance_ohm(model.sense, vdd_v, window_s) if ratio > 0.0 else 0.0
+        amplifier = math.hypot(model.sense.offset_sigma, model.sense.noise_sigma) / ratio if ratio > 0.0 else 1.0
+        return cls(Populations.of(model), amplifier, math.log(critical) if critical > 0.0 else -math.inf)
+
+    def rates(self, spread: Floats, shift: Floats) -> Floats:
+        """Rates of the three types ``(3, n)`` for ``(n,)`` spreads and shifts."""
+        lrs, hrs = self.populations.lrs, self.populations.hrs
+        centre, wide, narrow = hrs.log_median + shift, spread * hrs.sigma, spread * lrs.sigma
+        late_h = ndtr((centre - self.log_critical) / np.hypot(wide, 0.5 * self.amplifier))
+        late_l = ndtr((lrs.log_median - self.log_critical) / np.hypot(narrow, 0.5 * self.amplifier))
+        h = centre[:, None] + wide[:, None] * _NODES
+        slower = ndtr((lrs.log_median - h) / np.hypot(narrow, self.amplifier)[:, None])
+        inverted = (slower * (h < self.log_critical)) @ _WEIGHTS
+        return np.stack([inverted, late_h * late_l, 1.0 - late_h**2])
+
+
+@dataclass(frozen=True)
+class ErrorModelFit:
+    """What the counts say of the populations.
+
+    Attributes:
+        spread: factor on the s.d. of ln R of both populations; ``low`` is 0 where nothing erred.
+        shift: of ln of the ratio of the medians; None where the conditions do not tell it.
+        design_effect: by how much the trials are fewer than they look.
+        predicted: value, low and high ``(3, conditions, 3)`` of the rate of each type at each condition.
+        draws: ``(DRAWS, 2)`` spreads and shifts of the posterior.
+    """
+
+    spread: Estimate
+    shift: Estimate | None
+    design_effect: float
+    predicted: Floats
+    draws: Floats
+
+
+def fit_error_model(errors: Integers, trials: Integers, conditions: list[Condition]) -> ErrorModelFit:
+    """Fit the counts of many cells under several conditions.
+
+    Args:
+        errors, trials: ``(conditions, 3, cells)`` by type.
+
+    Raises:
+        UserMistake: shapes that do not fit, more errors than trials, too few cells, or a spread beyond what is sought.
+    """
+    if errors.shape != trials.shape or errors.shape[:2] != (len(conditions), 3):
+        raise UserMistake(
+            f"bit errors: counts {errors.shape} and {trials.shape} do not fit {len(conditions)} conditions"
+        )
+    if (errors < 0).any() or (errors > trials).any() or not trials.any():
+        raise UserMistake("bit errors: errors must be 0 or more and no more than the trials")
+    if errors.shape[2] < FEWEST_CELLS:
+        raise UserMistake(f"bit errors: {errors.shape[2]} cells were read; a fit needs at least {FEWEST_CELLS}")
+    gaps = {round(one.populations.gap, 3) for one, count in zip(conditions, errors, strict=True) if count.any()}
+    shifts = SHIFTS if len(gaps) > 1 else np.zeros(1)
+    spread, shift = (grid.ravel() for grid in np.meshgrid(SPREADS, shifts, indexing="ij"))
+    rates = np.clip(np.stack([one.rates(spread, shift) for one in conditions]), 1e-12, 1.0 - 1e-12)
+    effect = design_effect(errors, trials)
+    wrong, right = errors.sum(axis=2)[..., None], (trials - errors).sum(axis=2)[..., None]
+    log_posterior = (wrong * np.log(rates) + right * np.log1p(-rates)).sum(axis=(0, 1)) / effect
+    posterior = np.exp(log_posterior - log_posterior.max())
+    posterior /= posterior.sum()
+    by_spread = posterior.reshape(len(SPREADS), -1).sum(axis=1)
+    if by_spread[-1] > 0.01:
+        raise UserMistake(
+            f"bit errors: more than populations {SPREADS[-1]:g} times as wide as the base file's give; "
+            "do the devices switch at these conditions?"
+        )
+    found = _quantiles(SPREADS, by_spread)
+    if not errors.any():
+        found = Estimate(found.value, 0.0, found.high, "1")
+    told = None if len(shifts) == 1 else _quantiles(SHIFTS, posterior.reshape(len(SPREADS), -1).sum(axis=0))
+    flat = rates.reshape(-1, rates.shape[2])
+    predicted = np.stack([_weighted(each, posterior) for each in flat], axis=1).reshape(3, len(conditions), 3)
+    chosen = np.searchsorted(np.cumsum(posterior), (np.arange(DRAWS) + 0.5) / DRAWS)
+    draws = np.stack([spread, shift], axis=1)[np.minimum(chosen, len(spread) - 1)]
+    return ErrorModelFit(found, told, effect, predicted, draws)
+
+
+def design_effect(errors: Integers, trials: Integers) -> float:
+    """Variance of the cells' errors over that of independent trials, 1 at least, ``(conditions, 3, cells)``."""
+    total = trials.sum(axis=2)
+    share = errors.sum(axis=2) / np.maximum(total, 1)
+    independent = float((total * share * (1.0 - share)).sum())
+    if independent == 0.0:
+        # nothing erred: each cell counts as one trial of each condition, as in calibration.bit_errors
+        return float(trials.sum() / max(int((trials > 0).sum()), 1))
+    left = (errors - share[..., None] * trials).sum(axis=(0, 1))
+    cells = len(left)
+    return max(1.0, float(np.square(left).sum()) * cells / (cells - 1) / independent)
+
+
+def _quantiles(grid: Floats, density: Floats) -> Estimate:
+    """Median and interval of a posterior on a grid, between its points."""
+    low, value, high = np.interp((LOWER, 0.5, UPPER), np.cumsum(density) - 0.5 * density, grid)
+    return Estimate(float(value), float(low), float(high), "1")
+
+
+def _weighted(values: Floats, weights: Floats) -> Floats:
+    """Median, low and high of weighted values."""
+    order = np.argsort(values)
+    cumulated = np.cumsum(weights[order]) - 0.5 * weights[order]
+    return np.asarray(np.interp((0.5, LOWER, UPPER), cumulated, values[order]))
