@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
+from bench.cli.data import data_app
 from bench.cli.fitting import add_fits
+from bench.cli.networks import network_app
 from bench.cli.options import (
     AtOption,
     BenchOption,
@@ -34,6 +36,8 @@ app = typer.Typer(
 fit_app = typer.Typer(help="Fit device parameters to run files.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(fit_app, name="fit")
 add_fits(fit_app)
+app.add_typer(data_app, name="data")
+app.add_typer(network_app, name="network")
 app.add_typer(queue_app, name="queue")
 app.add_typer(runs_app, name="runs")
 app.command("report")(report_command)

@@ -31,7 +31,7 @@ Bools = NDArray[np.bool_]
 def measure(subject: Subject, rng: np.random.Generator) -> Measured:
     """Figures V15 to V17 and V25."""
     seed = int(rng.integers(2**31))
-    return {**_ternary(subject.ternary, seed, rng), **_binary(subject.device, seed, rng)}
+    return {**_ternary(subject.ternary, seed, rng), **binary(subject.device, seed, rng)}
 
 
 @contextmanager
@@ -87,7 +87,8 @@ def _codes_of_medians(device: DeviceFile, point: SensePoint, rng: np.random.Gene
     return " ".join(codes)
 
 
-def _binary(device: DeviceFile, seed: int, rng: np.random.Generator) -> dict[str, float | str]:
+def binary(device: DeviceFile, seed: int, rng: np.random.Generator) -> dict[str, float | str]:
+    """Figures V25, of the binary chip alone."""
     with _simulated(device, seed, "kilobit") as bench:
         chip = bench.chip
         weights, inputs = (
