@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bench.cli.options import JsonOption, NetworkArgument
-from bench.console import Reporter
 from models.exceptions import UserMistake
 
 if TYPE_CHECKING:
@@ -36,6 +35,7 @@ def import_command(
     as_json: JsonOption = False,
 ) -> None:
     """Import a binary or ternary network of your own; nothing is unpickled."""
+    from bench.console import Reporter
     from data.networks import save_network
     from models.interchange import import_state_dict, load_map
     from models.onnx_import import import_onnx
@@ -63,6 +63,7 @@ def export_command(
     as_json: JsonOption = False,
 ) -> None:
     """Export a network file of ours to ONNX."""
+    from bench.console import Reporter
     from data.atomic import write_atomically
     from data.networks import load_network
     from models.onnx_export import export_onnx
@@ -83,6 +84,7 @@ def show_command(
     as_json: JsonOption = False,
 ) -> None:
     """Show the layers of a network file, and its energy and area in several designs."""
+    from bench.console import Reporter
     from data.energy_files import load_circuits, packaged_circuits
     from data.networks import load_network
 
