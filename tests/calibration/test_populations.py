@@ -84,6 +84,7 @@ def test_broken_devices_are_left_out_by_address_and_saturated_readings_are_not()
     assert fit.median_ohm.low < MEDIAN < fit.median_ohm.high
 
 
+@pytest.mark.slow
 def test_half_of_the_population_beyond_the_range_still_gives_its_median() -> None:
     device, cycle, ohms = drawn(np.random.default_rng(4), 300, 5, 5, 0.3, 0.4)
     fit = fit_population(device, cycle, np.minimum(ohms, MEDIAN), "HRS", (ohms > MEDIAN).astype(np.int8))

@@ -64,6 +64,7 @@ def linear_accuracy(data):
     return found.score(data.test_images / scale, data.test_labels)
 
 
+@pytest.mark.slow
 def test_generated_images_can_be_learnt_but_not_by_looking_at_pixels_alone():
     data = synthetic_images(0)
     assert 0.25 < linear_accuracy(data) < 0.9

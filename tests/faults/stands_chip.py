@@ -166,7 +166,7 @@ def chip(envelope: float) -> Iterator[Stand]:
             Setter("sweep", lambda volts: sweep([0.1, volts], 1e-3), Numbers(*SMU_V), label="volts"),
             Setter("sweep", lambda amps: sweep([0.1], amps), Numbers(*SMU_A), label="compliance"),
         ]
-        yield Stand(part, (), setters, BenchFarEnd(wire, smu_wire, link), frozenset({"resistance", "at"}))
+        yield Stand(part, (), setters, BenchFarEnd(wire, smu_wire, link), frozenset({"resistance", "at", "check"}))
 
 
 @contextmanager
@@ -190,7 +190,7 @@ def rails(envelope: float) -> Iterator[Stand]:
         setters += [
             Setter("apply", partial(put, name), allowed, label=f"{name} while off", prepare=part.off) for name in RAILS
         ]
-        yield Stand(part, (), setters, wire, frozenset({"forbid"}))
+        yield Stand(part, (), setters, wire, frozenset({"forbid", "check"}))
 
 
 STANDS = {"Chip": chip, "SupplyRails": rails}

@@ -93,7 +93,7 @@ def test_patterns_are_learnt(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("threads", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_the_same_seed_gives_the_same_weights_whatever_the_threads_of_the_program(kind, threads):
     settings = FitSettings(epochs=3, batch=40, threads=threads)
     before, state, found = torch.get_num_threads(), torch.get_rng_state(), []
