@@ -38,6 +38,10 @@ def brief(error: BaseException) -> str:
     return str(error).strip().splitlines()[0].rstrip(":") if str(error).strip() else type(error).__name__
 
 
+_AT_ONCE = getattr(socket, "MSG_DONTWAIT", 0)
+"""Not on Windows, where a look that finds nothing waits."""
+
+
 class SocketPeek:
     """What PyVISA-py knows about a socket and does not tell.
 
@@ -78,7 +82,10 @@ class SocketPeek:
             return True
         if not self.readable(0.0):
             return False
-        return True if self._socket.recv(1, socket.MSG_PEEK) else None
+        try:
+            return True if self._socket.recv(1, socket.MSG_PEEK | _AT_ONCE) else None
+        except BlockingIOError:  # somebody else has read them since
+            return False
 
     def readable(self, timeout_s: float) -> bool:
         """Wait up to ``timeout_s`` for bytes, or for the end of the connection."""

@@ -156,7 +156,8 @@ def test_a_setting_that_is_not_read_back_is_noticed(monkeypatch: pytest.MonkeyPa
 
 def test_a_link_without_a_lock_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     def unlocked(resource: str) -> VisaLink:
-        link = open_visa(resource)
+        # each answer that the other thread takes away is waited for
+        link = open_visa(resource, timeout_s=0.05)
         link._lock = contextlib.nullcontext()  # type: ignore[assignment]
         return link
 
