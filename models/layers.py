@@ -205,20 +205,6 @@ class BinaryLinear(Linear):
         super().__init__(inputs, outputs, generator, spread, Precision.BINARY)
 
 
-class TernaryLinear(Linear):
-    """Fully connected layer without bias of ternary weights."""
-
-    def __init__(
-        self,
-        inputs: int,
-        outputs: int,
-        generator: torch.Generator,
-        spread: float = 0.1,
-        threshold: float = TERNARY_THRESHOLD,
-    ) -> None:
-        super().__init__(inputs, outputs, generator, spread, Precision.TERNARY, threshold)
-
-
 class Convolution(WeightLayer):
     """Convolution without bias in one or two dimensions, as its shape says.
 
@@ -251,26 +237,6 @@ class Convolution(WeightLayer):
             x = functional.pad(x, edges, value=beyond)
         convolve = functional.conv1d if shape.dims == 1 else functional.conv2d
         return convolve(x, self.weight(), stride=shape.stride, groups=shape.groups)
-
-
-class BinaryConvolution(Convolution):
-    """Convolution in one or two dimensions whose weights act by their signs."""
-
-    def __init__(self, shape: ConvolutionShape, generator: torch.Generator, spread: float = 0.1) -> None:
-        super().__init__(shape, generator, spread, Precision.BINARY)
-
-
-class TernaryConvolution(Convolution):
-    """Convolution in one or two dimensions of ternary weights."""
-
-    def __init__(
-        self,
-        shape: ConvolutionShape,
-        generator: torch.Generator,
-        spread: float = 0.1,
-        threshold: float = TERNARY_THRESHOLD,
-    ) -> None:
-        super().__init__(shape, generator, spread, Precision.TERNARY, threshold)
 
 
 def batch_norm(features: int, dims: int = 0) -> nn.BatchNorm1d | nn.BatchNorm2d:

@@ -20,7 +20,18 @@ from models.cells import Device, Geometry
 UNKNOWN = -128
 """Code of a weight, or of a cell's forming, that nobody has asked for or looked at."""
 
-PULSES = (OperationKind.FORM, OperationKind.SET, OperationKind.RESET, OperationKind.WEAK_RESET)
+PULSES = (
+    OperationKind.FORM,
+    OperationKind.SET,
+    OperationKind.RESET,
+    OperationKind.WEAK_RESET,
+    OperationKind.CYCLE,
+    OperationKind.SWEEP,
+)
+"""What changes devices. A sweep may: how far it went, its own records say."""
+
+MEASURED = frozenset({"row", "col", "device", "in_compliance", "resistance_ohm"})
+"""Columns of every table, whichever it is, whose rows are resistances of devices."""
 
 
 class ArrayState:
@@ -49,7 +60,6 @@ class ArrayState:
             "patterns": self._take_programming,
             "tiles": self._take_programming,
             "senses": self._take_sense,
-            "resistances": self._take_resistance,
         }
 
         self._pulses: list[Mapping[str, Any]] = []
@@ -63,6 +73,8 @@ class ArrayState:
         if record.table == "operations" and OperationKind(record.values["kind"]) in PULSES:
             self._pulses.append(record.values)
         taker = self._takers.get(record.table)
+        if taker is None and record.values.keys() >= MEASURED:
+            taker = self._take_resistance
         if taker is None:
             return False
         self.settle()

@@ -25,7 +25,8 @@ from bench.procedure import (
 )
 from bench.procedures.error_rates import ErrorCounts, single_ended
 from bench.procedures.lists import Numbers, WholeNumbers
-from bench.procedures.preparing import OnFormedCells, measure, prepare
+from bench.procedures.measuring import measure
+from bench.procedures.preparing import OnFormedCells, prepare
 from bench.procedures.tables import CELL, RESISTANCES, ProgrammedState
 from data.run_chain import PART, chain, read_parts
 from data.runs import Column, Run, Table

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from bench.procedure import CellMask, Parameters, Procedure, Progress, Steps
-from bench.procedures.preparing import measure
+from bench.procedures.measuring import measure
 from bench.procedures.program import pattern_weights
 from bench.procedures.tables import (
     PATTERNS,

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from bench.procedure import CellMask, CellsDone, Parameters, Procedure, Progress, Record, Result, Step, Steps, flags
-from bench.procedures.preparing import Ohms, measure
+from bench.procedures.measuring import Ohms, measure
 from bench.procedures.tables import CELL, PATTERNS, RESISTANCES, ProgrammedState, pattern_record
 from data.runs import Column, Table
 from drivers.chip import Chip, Verdict

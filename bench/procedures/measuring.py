@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from itertools import islice
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from bench.procedure import Record, Step
+from bench.procedure import Progress, Record, Step
 from bench.procedures.tables import RESISTANCES, ProgrammedState, resistance_records
 from drivers.chip import Chip, DeviceReading
 from drivers.roles import Measurement
@@ -41,17 +41,59 @@ def measure_into(table: str, chip: Chip, devices: DeviceMask, **columns: ArrayLi
     Returns:
         Resistances in ohm, ``(rows, cols, 2)``: infinite where no current flows, NaN where nothing was measured.
     """
+    readings = chip.resistances(devices) if chip.measures else _unmeasured(devices)
+    return (yield from _recorded(table, readings, devices, columns))
+
+
+def measure(
+    chip: Chip,
+    devices: DeviceMask,
+    state: ProgrammedState | NDArray[np.integer[Any]],
+    text: str,
+    pattern: int = -1,
+    pulses: ArrayLike = 0,
+    staircase: bool = False,
+) -> Generator[Step, Any, Ohms]:
+    """Measure the selected devices and record them in the table ``resistances``, telling how far it is.
+
+    Args:
+        devices: ``(rows, cols, 2)`` bool.
+        state: what the devices were last programmed to, for all or ``(rows, cols, 2)``.
+        text: what the progress says.
+        pulses: weak-RESET pulses since SET, for all or ``(rows, cols, 2)``.
+
+    Returns:
+        Resistances in ohm, ``(rows, cols, 2)``: infinite where no current flows, NaN where nothing was measured.
+
+    Raises:
+        BenchFailure: the bench has no source-measure unit.
+    """
+    columns = {"state": state, "pattern": pattern, "pulses": pulses, "staircase": int(staircase)}
+    return (yield from _recorded("resistances", chip.resistances(devices), devices, columns, text))
+
+
+def _recorded(
+    table: str,
+    readings: Iterator[DeviceReading],
+    devices: DeviceMask,
+    columns: Mapping[str, ArrayLike],
+    text: str | None = None,
+) -> Generator[Step, Any, Ohms]:
+    """Record readings as they come, with further columns, and return the resistances."""
     ohms = np.full(devices.shape, np.nan)
     further = {name: _per_device(value, devices.shape) for name, value in columns.items()}
-    readings = chip.resistances(devices) if chip.measures else _unmeasured(devices)
+    done, total = 0, int(devices.sum())
+    if text is not None:
+        yield Progress(done, total, text)
     while batch := list(islice(readings, BATCH)):
         rows = resistance_records(batch, ProgrammedState.UNKNOWN).values
         measured = {name: rows[name] for name in MEASURED}
-        if not chip.measures:
-            measured["resistance_ohm"] = np.full(len(batch), np.nan)
         where = (measured["row"], measured["col"], measured["device"])
         ohms[where] = measured["resistance_ohm"]
         yield Record(table, {**measured, **{name: values[where] for name, values in further.items()}}, many=True)
+        done += len(batch)
+        if text is not None:
+            yield Progress(done, total, text)
     return ohms
 
 

@@ -1,4 +1,4 @@
-"""What procedures do before the experiment proper: measure many devices, and form those that are still virgin."""
+"""What procedures do before the experiment proper: find the devices that are still virgin, and form them."""
 
 from __future__ import annotations
 
@@ -6,21 +6,16 @@ from collections.abc import Generator
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 from pydantic import Field
 
-from bench.procedure import CellMask, Parameters, Progress, Step
-from bench.procedures.tables import ProgrammedState, resistance_ohm, resistance_records
-from drivers.chip import Chip, DeviceReading
+from bench.procedure import CellMask, Parameters, Step
+from bench.procedures.measuring import Ohms, measure
+from bench.procedures.tables import ProgrammedState
+from drivers.chip import Chip
 from models.cells import DeviceMask, cell_mask_to_devices
-
-CHUNK = 256
-"""So many readings make one record: some tenths of a second of measuring."""
 
 FORM_ROUNDS = 3
 """Forming pulses at most, one at a time, for a device that stays virgin."""
-
-Ohms = NDArray[np.float64]
 
 
 class OnFormedCells(Parameters):
@@ -34,45 +29,6 @@ class OnFormedCells(Parameters):
     virgin_ohm: float = Field(
         default=1e6, gt=0.0, allow_inf_nan=False, description="resistance above which a device is taken as virgin, ohm"
     )
-
-
-def measure(
-    chip: Chip,
-    devices: DeviceMask,
-    state: ProgrammedState | NDArray[np.integer[Any]],
-    text: str,
-    pattern: int = -1,
-    pulses: ArrayLike = 0,
-    staircase: bool = False,
-) -> Generator[Step, Any, Ohms]:
-    """Measure the selected devices and record them in the table ``resistances``, some hundreds at a time.
-
-    Args:
-        devices: ``(rows, cols, 2)`` bool.
-        state: what the devices were last programmed to, for all or ``(rows, cols, 2)``.
-        text: what the progress says.
-        pulses: weak-RESET pulses since SET, for all or ``(rows, cols, 2)``.
-
-    Returns:
-        Resistances in ohm, ``(rows, cols, 2)``: infinite where no current flows, NaN where nothing was measured.
-
-    Raises:
-        BenchFailure: the bench has no source-measure unit.
-    """
-    ohms = np.full(devices.shape, np.nan)
-    total = int(devices.sum())
-    states, counts = np.broadcast_to(state, devices.shape), np.broadcast_to(pulses, devices.shape)
-    yield Progress(0, total, text)
-    chunk: list[DeviceReading] = []
-    for done, reading in enumerate(chip.resistances(devices), start=1):
-        chunk.append(reading)
-        if len(chunk) == CHUNK or done == total:
-            where = tuple(np.array([each[:3] for each in chunk]).T)
-            ohms[where] = [resistance_ohm(each) for each in chunk]
-            yield resistance_records(chunk, states[where], pattern, counts[where], staircase)
-            yield Progress(done, total, text)
-            chunk = []
-    return ohms
 
 
 def prepare(chip: Chip, parameters: OnFormedCells, cells: CellMask) -> Generator[Step, Any, CellMask]:

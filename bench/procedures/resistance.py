@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from bench.procedure import CellMask, CellsDone, Parameters, Procedure, Progress, Steps
-from bench.procedures.preparing import CHUNK
+from bench.procedures.measuring import BATCH
 from bench.procedures.tables import RESISTANCES, ProgrammedState, resistance_ohm, resistance_records
 from drivers.chip import Chip
 from models.cells import Device, cell_mask_to_devices
@@ -31,7 +31,7 @@ def resistance(chip: Chip, parameters: ResistanceParameters, cells: CellMask) ->
     devices = len(chosen) * len(Device)
     total = devices * parameters.repeats
     values = np.zeros((devices, parameters.repeats))
-    some_cells = CHUNK // len(Device)
+    some_cells = BATCH // len(Device)
     done = 0
     for start in range(0, len(chosen), some_cells):
         part = chosen[start : start + some_cells]

@@ -12,7 +12,8 @@ from pydantic import Field, model_validator
 from bench.procedure import CellMask, CellsDone, Procedure, Progress, Record, Steps
 from bench.procedures.bit_error import random_weights
 from bench.procedures.lists import Numbers
-from bench.procedures.preparing import OnFormedCells, measure, prepare
+from bench.procedures.measuring import measure
+from bench.procedures.preparing import OnFormedCells, prepare
 from bench.procedures.tables import CELL, PATTERNS, RESISTANCES, ProgrammedState, pattern_record
 from data.runs import Column, Table
 from drivers.chip import Chip

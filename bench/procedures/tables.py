@@ -12,7 +12,6 @@ from bench.procedure import Record, flags
 from data.runs import Column, Table
 from drivers.chip import DeviceReading, Programming, Verdict
 from drivers.errors import ReplyError
-from drivers.roles import Measurement
 from models.cells import Device
 
 CELL = ("row", "col")
@@ -93,39 +92,6 @@ def sense_records(pattern: int, sensed: NDArray[np.int8]) -> Record:
     )
 
 
-def resistance_record(
-    row: int,
-    col: int,
-    device: Device,
-    reading: Measurement,
-    state: ProgrammedState,
-    pattern: int = -1,
-    pulses: int = 0,
-    staircase: bool = False,
-) -> Record:
-    """The row of the resistances table for one measured device.
-
-    Raises:
-        ReplyError: the meter reports no voltage, so there is nothing to divide.
-    """
-    return Record(
-        "resistances",
-        {
-            "row": row,
-            "col": col,
-            "device": int(device),
-            "state": int(state),
-            "pattern": pattern,
-            "pulses": pulses,
-            "staircase": int(staircase),
-            "voltage_v": reading.voltage_v,
-            "current_a": reading.current_a,
-            "in_compliance": int(reading.in_compliance),
-            "resistance_ohm": resistance_ohm(DeviceReading(row, col, device, reading)),
-        },
-    )
-
-
 def resistance_records(
     readings: Sequence[DeviceReading],
     state: ArrayLike,
@@ -165,7 +131,7 @@ def resistance_records(
 
 
 def resistance_ohm(measured: DeviceReading) -> float:
-    """Voltage over current, in ohm; infinite where no current flows.
+    """Voltage over current, in ohm; infinite where no current flows, NaN where nothing was measured.
 
     Raises:
         ReplyError: the meter reports no voltage, so there is nothing to divide.
@@ -177,4 +143,6 @@ def resistance_ohm(measured: DeviceReading) -> float:
         )
     # A current of zero or of the wrong sign is noise around an open device: infinite, never a negative resistance.
     ratio = reading.current_a / reading.voltage_v
+    if np.isnan(ratio):
+        return float(np.nan)
     return 1.0 / ratio if ratio > 0.0 else float(np.inf)

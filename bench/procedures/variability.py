@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from bench.procedure import CellMask, CellsDone, Procedure, Progress, Step, Steps
-from bench.procedures.measuring import median, plain
-from bench.procedures.preparing import OnFormedCells, measure, prepare
+from bench.procedures.measuring import measure, median, plain
+from bench.procedures.preparing import OnFormedCells, prepare
 from bench.procedures.tables import RESISTANCES, ProgrammedState
 from drivers.chip import Chip
 from models.cells import cell_mask_to_devices

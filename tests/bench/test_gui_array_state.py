@@ -10,8 +10,8 @@ from bench.gui.selection import Selection
 from bench.gui.units import duration, si
 from bench.gui.views import VIEWS, CategoryView, LogView, counts, decades, image, rgb
 from bench.procedure import Record, operation_record
-from bench.procedures.tables import ProgrammedState, resistance_record, sense_records
-from drivers.chip import Operation, OperationKind, Verdict
+from bench.procedures.tables import ProgrammedState, resistance_records, sense_records
+from drivers.chip import DeviceReading, Operation, OperationKind, Verdict
 from drivers.operating_points import RailVoltages
 from drivers.roles import Measurement
 from models.cells import Device, Geometry
@@ -84,7 +84,7 @@ def test_cells_outside_a_tile_keep_their_target_but_are_read_too() -> None:
 def test_a_pulse_makes_its_cells_unknown_once_it_is_settled() -> None:
     state = known_state()
     measured = Measurement(0.2, 2e-5, False)
-    state.take(resistance_record(0, 1, Device.BL, measured, ProgrammedState.UNKNOWN))
+    state.take(resistance_records([DeviceReading(0, 1, Device.BL, measured)], ProgrammedState.UNKNOWN))
     state.take(pulsed(OperationKind.SET, (0, 1)))
     assert state.sensed[0, 1] == 1
     state.settle()
@@ -95,7 +95,9 @@ def test_a_pulse_makes_its_cells_unknown_once_it_is_settled() -> None:
 
 def test_a_read_after_a_pulse_tells_the_weight_but_not_the_resistance() -> None:
     state = known_state()
-    state.take(resistance_record(0, 1, Device.BL, Measurement(0.2, 2e-5, False), ProgrammedState.UNKNOWN))
+    state.take(
+        resistance_records([DeviceReading(0, 1, Device.BL, Measurement(0.2, 2e-5, False))], ProgrammedState.UNKNOWN)
+    )
     state.take(pulsed(OperationKind.RESET, (0, 1)))
     state.take(sense_records(-1, np.full((2, *ARRAY), -1, dtype=np.int8)))
     assert (state.sensed == -1).all()
@@ -130,11 +132,34 @@ def test_cells_that_were_formed_in_vain_show() -> None:
 
 def test_resistances_are_shown_with_units_and_bounds() -> None:
     state = ArrayState(ARRAY)
-    state.take(resistance_record(1, 1, Device.BL, Measurement(0.2, 2.857e-5, False), ProgrammedState.UNKNOWN))
-    state.take(resistance_record(1, 1, Device.BLB, Measurement(0.2, 1e-3, True), ProgrammedState.UNKNOWN))
-    state.take(resistance_record(1, 2, Device.BL, Measurement(0.2, 0.0, False), ProgrammedState.UNKNOWN))
+    state.take(
+        resistance_records([DeviceReading(1, 1, Device.BL, Measurement(0.2, 2.857e-5, False))], ProgrammedState.UNKNOWN)
+    )
+    state.take(
+        resistance_records([DeviceReading(1, 1, Device.BLB, Measurement(0.2, 1e-3, True))], ProgrammedState.UNKNOWN)
+    )
+    state.take(
+        resistance_records([DeviceReading(1, 2, Device.BL, Measurement(0.2, 0.0, False))], ProgrammedState.UNKNOWN)
+    )
     assert "BL 7 kΩ, BLb ≤ 200 Ω" in state.describe(1, 1)
     assert "BL infinite, BLb unknown" in state.describe(1, 2)
+
+
+@pytest.mark.parametrize("table", ["staircase", "endurance", "a table of one's own"])
+def test_resistances_are_taken_from_any_table_that_has_them(table: str) -> None:
+    state = ArrayState(ARRAY)
+    rows = resistance_records([DeviceReading(1, 1, Device.BL, Measurement(0.2, 2e-5, False))], ProgrammedState.LRS)
+    assert state.take(Record(table, {**rows.values, "point": np.zeros(1)}, many=True))
+    assert state.resistance_ohm[1, 1, 0] == pytest.approx(1e4)
+
+
+def test_cycling_and_sweeping_make_cells_unknown() -> None:
+    for kind in (OperationKind.CYCLE, OperationKind.SWEEP):
+        state = known_state()
+        state.take(pulsed(kind, (0, 1)))
+        state.settle()
+        assert state.sensed[0, 1] == UNKNOWN
+        assert state.sensed[0, 0] == 1
 
 
 def test_records_that_tell_nothing_of_cells_change_nothing() -> None:
@@ -146,8 +171,12 @@ def test_records_that_tell_nothing_of_cells_change_nothing() -> None:
 
 def test_every_view_colours_every_cell() -> None:
     state = known_state()
-    state.take(resistance_record(0, 0, Device.BL, Measurement(0.2, 2e-5, False), ProgrammedState.UNKNOWN))
-    state.take(resistance_record(0, 1, Device.BL, Measurement(0.2, 0.0, False), ProgrammedState.UNKNOWN))
+    state.take(
+        resistance_records([DeviceReading(0, 0, Device.BL, Measurement(0.2, 2e-5, False))], ProgrammedState.UNKNOWN)
+    )
+    state.take(
+        resistance_records([DeviceReading(0, 1, Device.BL, Measurement(0.2, 0.0, False))], ProgrammedState.UNKNOWN)
+    )
     scale = np.repeat(np.arange(256, dtype=np.uint8)[:, None], 3, axis=1)
     for shown in VIEWS:
         assert image(shown, state, lambda name: scale).shape == (*ARRAY, 3)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from bench.procedure import CellMask
 from bench.procedures.resistance import RESISTANCE
-from bench.procedures.tables import ProgrammedState, resistance_record, resistance_records
+from bench.procedures.tables import ProgrammedState, resistance_records
 from bench.runner import run
 from bench.session import Bench
 from data.runs import open_run
@@ -81,16 +81,21 @@ def reading(volts: float, amps: float, place: tuple[int, int] = (1, 2)) -> Devic
     return DeviceReading(*place, Device.BLB, Measurement(volts, amps, True))
 
 
-def test_many_rows_say_what_single_ones_say() -> None:
+def test_rows_say_what_was_read_of_each_device() -> None:
     readings = [reading(0.2, 1e-5), reading(0.2, -1e-12, (3, 0)), reading(-0.2, -4e-6)]
     states = np.array([ProgrammedState.LRS, ProgrammedState.HRS, ProgrammedState.UNKNOWN])
     many = resistance_records(readings, states, pattern=7, pulses=[0, 8, 16], staircase=True)
     assert many.many
     assert many.values["resistance_ohm"] == pytest.approx([2e4, np.inf, 5e4])
-    for index, each in enumerate(readings):
-        single = resistance_record(*each, ProgrammedState(states[index]), 7, 8 * index, True)
-        assert not single.many
-        assert {name: column[index] for name, column in many.values.items()} == dict(single.values)
+    assert list(zip(*(many.values[name] for name in ("row", "col", "device")), strict=True)) == [
+        each[:3] for each in readings
+    ]
+    assert many.values["state"].tolist() == states.tolist()
+    assert many.values["pulses"].tolist() == [0, 8, 16]
+    assert set(many.values["pattern"]) == {7}
+    assert many.values["voltage_v"].tolist() == [0.2, 0.2, -0.2]
+    assert many.values["current_a"].tolist() == [1e-5, -1e-12, -4e-6]
+    assert many.values["in_compliance"].tolist() == many.values["staircase"].tolist() == [1, 1, 1]
 
 
 def test_a_reading_without_a_voltage_is_no_resistance() -> None:
