@@ -32,13 +32,14 @@ def check_same(run: Run, procedure: Procedure, parameters: Parameters, bench: Be
     """Refuse to go on with another experiment than the one that ended.
 
     Raises:
-        UserMistake: the run is completed or still going on, or procedure, parameters or chip differ.
+        UserMistake: the run is completed or still going on, or procedure, parameters or chip differ, or what the
+            procedure works with beside them (a network, the file of a user's own procedure).
     """
     if run.status in (RunStatus.COMPLETED, RunStatus.RUNNING):
         raise UserMistake(f"{run.path} is {run.status}; only a run that ended early is resumed")
-    wanted = {"procedure": procedure.name, "chip_id": bench.chip.chip_id}
+    wanted = {"procedure": procedure.name, "chip_id": bench.chip.chip_id, **procedure.about}
     for key, value in wanted.items():
-        if run.attributes[key] != value:
-            raise UserMistake(f"{run.path} has {key} {run.attributes[key]}, not {value}; it cannot be resumed here")
+        if (found := run.attributes.get(key)) != value:
+            raise UserMistake(f"{run.path} has {key} {found}, not {value}; it cannot be resumed here")
     if json.loads(str(run.attributes["parameters"])) != json.loads(parameters.model_dump_json()):
         raise UserMistake(f"{run.path} was made with other parameters; resume it without --set")

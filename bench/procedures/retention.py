@@ -65,7 +65,7 @@ class RetentionParameters(PatternParameters):
     read_c: float | None = Field(
         default=None,
         allow_inf_nan=False,
-        description="temperature of each look, the first included, degC; when not given, as it is at that time",
+        description="temperature of programming and of each look, degC; when not given, looks are at temperature_c",
     )
     soak_s: float = Field(
         default=120.0, ge=0.0, le=600.0, description="how long a temperature must stand before it counts as reached, s"
@@ -87,7 +87,7 @@ class RetentionParameters(PatternParameters):
 
 
 def retention(chip: Chip, parameters: RetentionParameters, cells: CellMask) -> Steps:
-    """Program and look; then bring the chip to the storage temperature, and look again at log-spaced times.
+    """Program, look, and look again at log-spaced times, stored at a temperature and looked at at one temperature.
 
     A look whose time has passed, while the one before it was taken or the temperature settled, is left out, but for
     the last; each row says when it was really taken.
@@ -95,7 +95,7 @@ def retention(chip: Chip, parameters: RetentionParameters, cells: CellMask) -> S
     temperature = _Temperature(parameters)
     times = parameters.times
     curves: dict[str, list[float | None]] = {name: [] for name in ("seconds_s", *CURVES)}
-    yield from temperature.before_look()
+    yield from temperature.before_programming()
     stored = yield from store_pattern(chip, parameters, cells)
     began = yield ReadClock()
     for point, time_s in enumerate((0.0, *times)):
@@ -109,7 +109,8 @@ def retention(chip: Chip, parameters: RetentionParameters, cells: CellMask) -> S
             since = (yield ReadClock()) - began
             if since < time_s:
                 yield Wait(time_s - since, f"stored until {text}")
-            yield from temperature.before_look()
+        # The first look as well: what heat does to a resistance must not be taken for what time does to it.
+        yield from temperature.before_look()
         yield from temperature.measure()
         since = (yield ReadClock()) - began
         found = yield from look(
@@ -143,9 +144,13 @@ class _Temperature:
         """Asked for between looks, in degC; NaN where nothing is."""
         return np.nan if self._storage_c is None else self._storage_c
 
-    def before_look(self) -> Generator[Step, Any, None]:
-        """Bring the chip to the temperature of a look, where it has one of its own."""
+    def before_programming(self) -> Generator[Step, Any, None]:
+        """Bring the chip to the temperature of programming, where one is given."""
         yield from self._bring(self._read_c)
+
+    def before_look(self) -> Generator[Step, Any, None]:
+        """Bring the chip to the temperature of a look: its own, or that of the storage."""
+        yield from self._bring(self._storage_c if self._read_c is None else self._read_c)
 
     def before_storage(self) -> Generator[Step, Any, None]:
         """Bring the chip to the storage temperature."""

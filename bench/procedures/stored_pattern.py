@@ -22,7 +22,7 @@ from models.cells import DeviceMask, Weights, cell_mask_to_devices, lrs_devices
 LOOK_COLUMNS = (
     *MEASURED_COLUMNS,
     RESISTANCES.column("state"),
-    Column("point", "int32", description="index of the look; 0 is right after programming"),
+    Column("point", "int32", description="index of the look; 0 is the first after programming"),
     Column("target", "int8", description="weight programmed into its cell"),
     Column("sensed", "int8", description="weight its cell read last: +1, -1, or 0 for undecided"),
 )

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -74,6 +75,15 @@ def stopped_after(count: int, bench: Bench, folder: Path, cells: np.ndarray, res
         run(VISIT, VisitParameters(), bench, folder, cells=cells, on_step=on_step, stop=token, resume=earlier)
     (path,) = set(folder.glob("*.h5")) - before
     return path
+
+
+def test_a_procedure_that_was_edited_meanwhile_is_not_gone_on_with(
+    bench: Bench, tmp_path: Path, cells: np.ndarray
+) -> None:
+    earlier = open_run(stopped_after(2, bench, tmp_path, cells))
+    edited = replace(VISIT, about={"procedure_sha256": "another"})
+    with pytest.raises(UserMistake, match="procedure_sha256 None, not another"):
+        run(edited, VisitParameters(), bench, tmp_path, resume=earlier)
 
 
 def test_a_stopped_run_is_gone_on_with_in_parts_and_no_cell_is_done_twice(
