@@ -58,9 +58,6 @@ KEEP_ALIVE_S = 1.0
 SETTLE_TIMEOUT_S = 3600.0
 """Longest time that the temperature may take to settle, on the bench's clock."""
 
-CONFIRMED = SafeReport(())
-"""Nothing is left to be said of the safe state."""
-
 
 @dataclass(frozen=True)
 class RunResult:
@@ -148,37 +145,13 @@ def run(
     )
     with writer:
         conductor = _Conductor(bench, writer, on_step, on_state, token)
-        report = SafeReport((SafeStep("bench", False, "switching it off was interrupted"),))
         try:
-            try:
-                conductor.begin(selected)
-                result = conductor.drive(steps(bench.chip, parameters, selected))
-            except BaseException as error:
-                conductor.give_up(error)
-                raise
-            finally:
-                try:
-                    conductor.end()
-                finally:
-                    report = bench.safe_off()
+            result = conductor.conduct(selected, steps(bench.chip, parameters, selected))
         except BaseException as error:
-            conductor.record_end(error, report)
-            raise
-        try:
-            if not report.confirmed:
-                raise BenchFailure(_with_safe_state("the run ended", report))
-            # Only now: until the outputs are off, the watchdog is what guards them against a host that dies.
-            bench.board.set_watchdog(0.0)
-        except BaseException as error:
-            conductor.record_end(error, CONFIRMED)
+            conductor.record_end(error)
             raise
         records = sum(writer.rows(table.name) for table in (*TABLES, *procedure.tables))
-        try:
-            finished = writer.finish(RunStatus.COMPLETED, result=result)
-        except BaseException:
-            conductor.tell(RunState.FAILED)
-            raise
-    conductor.tell(RunState.COMPLETED)
+        finished = conductor.complete(result)
     return RunResult("completed", records, finished, result)
 
 
@@ -197,16 +170,63 @@ class _Conductor:
         self._on_step, self._on_state = on_step, on_state
         self._heard_at = time.monotonic()
         self._state: RunState | None = None
+        self._safe = SafeReport((SafeStep("bench", False, "switching it off was interrupted"),))
 
-    def tell(self, state: RunState) -> None:
+    def _tell(self, state: RunState) -> None:
         """Tell of a change of state, once."""
         if state is not self._state:
             self._state = state
             self._on_state(state)
 
-    def begin(self, selected: CellMask) -> None:
+    def conduct(self, selected: CellMask, steps: Steps) -> Result:
+        """Take the procedure from its first voltage to the safe state; return its summary.
+
+        Raises:
+            Stopped: somebody asked for that.
+            BenchFailure: the bench failed, or did not confirm at the end that its outputs are off.
+        """
+        try:
+            self._begin(selected)
+            result = self._drive(steps)
+        except BaseException as error:
+            if self._token.requested or isinstance(error, KeyboardInterrupt):
+                self._tell(RunState.STOPPING)
+            raise
+        finally:
+            self._let_go()
+            self._safe = self._bench.safe_off()
+        if not self._safe.confirmed:
+            raise BenchFailure("the run ended, and not all outputs are known to be off")
+        # Only now: until the outputs are off, the watchdog is what guards them against a host that dies.
+        self._bench.board.set_watchdog(0.0)
+        return result
+
+    def complete(self, result: Result) -> Path:
+        """Finish the file of a run that came to its end; return its path."""
+        try:
+            finished = self._writer.finish(RunStatus.COMPLETED, result=result)
+        except BaseException:
+            self._tell(RunState.FAILED)
+            raise
+        self._tell(RunState.COMPLETED)
+        return finished
+
+    def record_end(self, error: BaseException) -> None:
+        """Write why the run ended early, and put on the error what else went wrong on the way out."""
+        if not self._safe.confirmed:
+            error.add_note(f"the safe state is not confirmed: {self._safe}")
+        stopped = isinstance(error, Stopped | KeyboardInterrupt)
+        reason = str(error) if isinstance(error, RramBenchError) else f"{type(error).__name__}: {error}"
+        status = RunStatus.STOPPED if stopped else RunStatus.FAILED
+        try:
+            self._writer.finish(status, _with_safe_state(reason, self._safe))
+        except BenchFailure as unfinished:
+            error.add_note(str(unfinished))
+        self._tell(RunState.STOPPED if stopped else RunState.FAILED)
+
+    def _begin(self, selected: CellMask) -> None:
         """Stand between the chip and everyone who uses it, and arm the watchdog."""
-        self.tell(RunState.RUNNING)
+        self._tell(RunState.RUNNING)
         self._bench.chip.listeners.append(self._on_operation)
         self._bench.chip.gates.append(self._gate)
         # In this order: an emergency that comes in between forbids the rails for good.
@@ -215,7 +235,7 @@ class _Conductor:
         self._store(Record("selection", {"cells": selected.astype(np.uint8)}))
         self._bench.board.set_watchdog(self._bench.config.board.watchdog_s)
 
-    def end(self) -> None:
+    def _let_go(self) -> None:
         """Let go of the chip."""
         for waiting, mine in (
             (self._bench.chip.listeners, self._on_operation),
@@ -225,24 +245,7 @@ class _Conductor:
             if mine in waiting:
                 waiting.remove(mine)  # type: ignore[arg-type]
 
-    def give_up(self, error: BaseException) -> None:
-        """Tell that the run is on its way out because it was asked to stop, if that is so."""
-        if self._token.requested or isinstance(error, KeyboardInterrupt):
-            self.tell(RunState.STOPPING)
-
-    def record_end(self, error: BaseException, report: SafeReport) -> None:
-        """Write why the run ended early, and put on the error what else went wrong on the way out."""
-        if not report.confirmed:
-            error.add_note(_with_safe_state("on the way out", report))
-        stopped = isinstance(error, Stopped | KeyboardInterrupt)
-        reason = str(error) if isinstance(error, RramBenchError) else f"{type(error).__name__}: {error}"
-        try:
-            self._writer.finish(RunStatus.STOPPED if stopped else RunStatus.FAILED, _with_safe_state(reason, report))
-        except BenchFailure as unfinished:
-            error.add_note(str(unfinished))
-        self.tell(RunState.STOPPED if stopped else RunState.FAILED)
-
-    def drive(self, steps: Steps) -> Result:
+    def _drive(self, steps: Steps) -> Result:
         """Take the procedure through its steps; return its summary.
 
         Raises:
@@ -289,11 +292,11 @@ class _Conductor:
         self._token.check()
         if self._token.paused:
             self._switch_off()
-            self.tell(RunState.PAUSED)  # only now: whoever reads it may touch the pads
+            self._tell(RunState.PAUSED)  # only now: whoever reads it may touch the pads
             while self._token.wait_while_paused(POLL_S):
                 self._keep_alive()
             self._token.check()
-            self.tell(RunState.RUNNING)
+            self._tell(RunState.RUNNING)
         self._bench.interlocks.poll()
 
     def _on_operation(self, operation: Operation) -> None:

@@ -7,10 +7,9 @@ the world, ``NOW?`` by the world seconds alone, and anything that is neither by 
 from __future__ import annotations
 
 import math
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
-from drivers.simulated.line_server import LineServer
+from drivers.simulated.line_server import LineServed
 
 if TYPE_CHECKING:
     from drivers.simulated.world import World
@@ -54,8 +53,8 @@ class ClockHandler:
             return f"OK {self._world.now_s!r}".encode()
 
 
-class ClockServer:
-    """The clock on a loopback port. Use it as a context manager, or start and stop it.
+class ClockServer(LineServed):
+    """The clock on a loopback port.
 
     Args:
         world: whose time it is.
@@ -63,26 +62,9 @@ class ClockServer:
     """
 
     def __init__(self, world: World, port: int = 0) -> None:
-        self._wire = LineServer(ClockHandler(world), port)
+        super().__init__(ClockHandler(world), port)
 
     @property
     def url(self) -> str:
         """Where it is served: ``socket://127.0.0.1:PORT``."""
-        return f"socket://127.0.0.1:{self._wire.port}"
-
-    def start(self) -> None:
-        """Serve; raises OSError when the port is taken."""
-        self._wire.start()
-
-    def stop(self) -> None:
-        """Close all connections. The world's time stands still."""
-        self._wire.stop()
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
+        return f"socket://127.0.0.1:{self.wire.port}"

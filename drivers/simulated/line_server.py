@@ -6,7 +6,8 @@ import contextlib
 import socket
 import threading
 from collections.abc import Callable
-from typing import Protocol
+from types import TracebackType
+from typing import Protocol, Self
 
 LONGEST_LINE = 65536
 """Bytes of one program message; what is longer is thrown away up to its end of line."""
@@ -142,3 +143,31 @@ class LineServer:
         if tampered is not None:
             client.sendall(tampered)
         return True
+
+
+class LineServed:
+    """Something on a loopback port of its own. Use it as a context manager, or start and stop it.
+
+    Attributes:
+        wire: the line server; its ``tamper`` and ``delay_s`` spoil replies.
+    """
+
+    def __init__(self, handler: LineHandler, port: int = 0) -> None:
+        self.wire = LineServer(handler, port)
+
+    def start(self) -> None:
+        """Serve; raises OSError when the port is taken."""
+        self.wire.start()
+
+    def stop(self) -> None:
+        """Close all connections. What is served keeps its state."""
+        self.wire.stop()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()

@@ -24,10 +24,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import IntFlag
-from types import TracebackType
-from typing import Any, ClassVar, NamedTuple, Self, TypeVar
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
-from drivers.simulated.line_server import LineServer
+from drivers.simulated.line_server import LineServed
 from drivers.simulated.scpi_syntax import (
     ERROR_TEXTS,
     Boolean,
@@ -373,36 +372,18 @@ class ScpiInstrument(ABC):
         return self.SCPI_VERSION
 
 
-class InstrumentServer:
-    """An instrument on its own loopback port. Use it as a context manager, or start and stop it.
+class InstrumentServer(LineServed):
+    """An instrument on its own loopback port.
 
     Attributes:
         instrument: the far end itself, for tests that play tricks on it (``instrument.power_on()``).
-        wire: the line server; its ``tamper`` and ``delay_s`` spoil replies.
     """
 
     def __init__(self, instrument: ScpiInstrument, port: int = 0) -> None:
+        super().__init__(instrument, port)
         self.instrument = instrument
-        self.wire = LineServer(instrument, port)
 
     @property
     def resource(self) -> str:
         """VISA resource name of the running server."""
         return f"TCPIP::127.0.0.1::{self.wire.port}::SOCKET"
-
-    def start(self) -> None:
-        """Serve; raises OSError when the port is taken."""
-        self.wire.start()
-
-    def stop(self) -> None:
-        """Close all connections. The instrument keeps its state."""
-        self.wire.stop()
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
