@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from drivers.simulated.lua import Value
+from drivers.simulated.scpi import InstrumentServer
 from drivers.simulated.tsp import (
     NOT_A_NUMBER,
     Attribute,
     Fields,
     Readings,
     TspInstrument,
-    TspServer,
     bounded,
     choice_of,
     number_of,
@@ -355,7 +355,7 @@ class Keithley2636B(TspInstrument):
         return Attribute(lambda: float(self.units[name].condition))
 
 
-class Keithley2636BServer(TspServer):
+class Keithley2636BServer(InstrumentServer):
     """The instrument on a loopback port.
 
     Args:

@@ -26,7 +26,7 @@ from datetime import datetime
 from enum import IntFlag
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
-from drivers.simulated.line_server import LineServed
+from drivers.simulated.line_server import LineHandler, LineServed
 from drivers.simulated.scpi_syntax import (
     ERROR_TEXTS,
     Boolean,
@@ -379,7 +379,7 @@ class InstrumentServer(LineServed):
         instrument: the far end itself, for tests that play tricks on it (``instrument.power_on()``).
     """
 
-    def __init__(self, instrument: ScpiInstrument, port: int = 0) -> None:
+    def __init__(self, instrument: LineHandler, port: int = 0) -> None:
         super().__init__(instrument, port)
         self.instrument = instrument
 

@@ -16,9 +16,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from drivers.simulated.line_server import LineServer
 from drivers.simulated.lua import RUNTIME_ERROR, SYNTAX_ERROR, LuaError, Value, kind, run_chunk
-from drivers.simulated.scpi import InstrumentServer
 
 NOT_A_NUMBER = 9.91e37
 TOO_BIG, TOO_SMALL, ILLEGAL, OVERRUN = 1101, 1102, -224, -363
@@ -329,11 +327,3 @@ class TspInstrument(ABC):
         self.format.reset()
         self.reset()
         return []
-
-
-class TspServer(InstrumentServer):
-    """A TSP instrument on its own loopback port. Use it as a context manager, or start and stop it."""
-
-    def __init__(self, instrument: TspInstrument, port: int = 0) -> None:
-        self.instrument = instrument  # type: ignore[assignment]  # it runs lines as a SCPI instrument does
-        self.wire = LineServer(instrument, port)
