@@ -353,6 +353,7 @@ class _Conductor:
         self._keep_alive()
 
     def _switch_off(self) -> None:
+        self._bench.chip.settle()
         report = self._bench.outputs_off()
         if not report.confirmed:
             raise BenchFailure(_with_safe_state("the outputs were to be off for a while", report))

@@ -1,4 +1,4 @@
-"""Speeds of the wire: senses per second through it and in the chip alone, and the share of its capacity used."""
+"""Speeds of the wire: senses per second through it and in the chip alone, exchanges per second."""
 
 from __future__ import annotations
 
@@ -19,8 +19,6 @@ ARRAY = Geometry(32, 32)
 SENSES = 200
 EXCHANGES = 100
 VECTORS = 450
-BITS_PER_BYTE = 10
-"""On a serial line: a start bit, eight data bits, a stop bit."""
 
 
 def senses() -> list[Row]:
@@ -98,30 +96,3 @@ def exchanges() -> list[Row]:
                     rates.setdefault(name, []).append(EXCHANGES / seconds)
     table = [row(name, "per second", values) for name, values in rates.items()]
     return [*table, row("connecting a full bench: five instruments", "s", connecting)]
-
-
-def link() -> list[Row]:
-    """Share of the serial line's capacity that is used, in the busier direction, at two speeds."""
-    table = []
-    for baud in (921_600, 12_000_000):
-        with open_bench(baud=baud) as bench:
-            bench.chip.form(~bench.chip.no_devices())
-            rng = np.random.default_rng(1)
-            inputs = rng.choice(np.array([-1, 1], dtype=np.int8), size=(VECTORS, ARRAY.cols))
-            patterns = rng.choice(np.array([-1, 1], dtype=np.int8), size=(8, *ARRAY))
-            jobs: dict[str, Callable[[], object]] = {
-                "programming 8 tiles with verify": lambda b=bench, p=patterns: [b.chip.program(one) for one in p],
-                f"XNOR of {VECTORS} vectors": lambda b=bench, v=inputs: b.chip.xnor(v),
-            }
-            for name, job in jobs.items():
-                shares = [_share(bench, job, baud) for _ in range(REPETITIONS)]
-                table.append(row(f"link used at {baud} bit/s, {name}", "of its capacity", shares))
-    return table
-
-
-def _share(bench: Bench, job: Callable[[], object], baud: int) -> float:
-    stats = bench.board.link.stats
-    sent, received = stats.bytes_out, stats.bytes_in
-    seconds = seconds_of(job)
-    busiest = max(stats.bytes_out - sent, stats.bytes_in - received)
-    return busiest * BITS_PER_BYTE / (baud * seconds)

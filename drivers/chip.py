@@ -8,23 +8,24 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from enum import IntEnum
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from drivers.errors import InDoubt, LimitError
+from drivers.errors import InDoubt, LimitError, ReadBackError
 from drivers.limits import Range
 from drivers.operating_points import OperatingPoints, PulsePoint, RailVoltages
-from drivers.pieces import OVERHEAD_S, pieces, spans
+from drivers.operations import DeviceReading, Operation, OperationKind, Outcome, Programming, Verdict
+from drivers.pieces import OVERHEAD_S, pieces, recut, spans
 from drivers.rails import SupplyRails
-from drivers.roles import ControllerBoard, Measurement, SourceMeasureUnit
+from drivers.roles import ControllerBoard, Measurement, SourceMeasureUnit, XnorStream
+from drivers.xnor_flow import XnorFlow, flow_sizes
 from models.cells import Device, DeviceMask, Geometry, Polarity, Weights, checked_weights, lrs_devices
-from models.exceptions import BenchFailure
+from models.exceptions import BenchFailure, RramBenchError
 
 T = TypeVar("T")
 
@@ -36,99 +37,6 @@ SPOTS = 32
 """So many resistances are measured between two confirmations of the rails."""
 
 
-class OperationKind(IntEnum):
-    """What was done to the array; the codes are those of the run file."""
-
-    FORM = 0
-    SET = 1
-    RESET = 2
-    WEAK_RESET = 3
-    SENSE = 4
-    XNOR = 5
-    RESISTANCE = 6
-    CYCLE = 7
-    SWEEP = 8
-
-
-class Outcome(IntEnum):
-    """Whether an operation is known to have acted; the codes are those of the run file."""
-
-    DONE = 0
-    IN_DOUBT = 1
-
-
-class Verdict(IntEnum):
-    """What programming a cell came to; the codes are those of the run file."""
-
-    UNUSED = 0
-    VERIFIED = 1
-    FAILED = 2
-
-
-@dataclass(frozen=True)
-class Operation:
-    """One thing that was done to the array.
-
-    Attributes:
-        devices: ``(rows, cols, 2)`` bool, the devices it acted on.
-        rails: set points.
-        measured: what the rails measured right after it; None where it is in doubt.
-        width_s: pulse width (of the SET in a cycle), or sense window; 0 for a measurement through direct access.
-        count: pulses or cycles per device, senses, input vectors, or points of a sweep.
-        seconds: how long it took, rails included.
-        outcome: DONE, or IN_DOUBT where pulses were sent and never acknowledged; ``devices`` are then those in doubt.
-    """
-
-    kind: OperationKind
-    devices: DeviceMask
-    rails: RailVoltages
-    measured: RailVoltages | None
-    width_s: float
-    count: int
-    seconds: float
-    outcome: Outcome = Outcome.DONE
-
-
-@dataclass(frozen=True)
-class Programming:
-    """How programming a pattern went.
-
-    Attributes:
-        target: ``(rows, cols)`` int8; cells outside ``used`` were left alone.
-        used: ``(rows, cols)`` bool.
-        sensed: ``(rows, cols)`` int8, the last verify read.
-        verdict: ``(rows, cols)`` int8 of :class:`Verdict`.
-        attempts: passes over the cells, the first included.
-        raw_errors: cells that read wrong after the first pass.
-    """
-
-    target: Weights
-    used: NDArray[np.bool_]
-    sensed: Weights
-    verdict: NDArray[np.int8]
-    attempts: int
-    raw_errors: int
-
-    @property
-    def verified(self) -> int:
-        """Number of cells that read what was asked."""
-        return int((self.verdict == Verdict.VERIFIED).sum())
-
-    @property
-    def failed(self) -> int:
-        """Number of cells that never read what was asked."""
-        return int((self.verdict == Verdict.FAILED).sum())
-
-
-class DeviceReading(NamedTuple):
-    """One device measured through direct access."""
-
-    row: int
-    col: int
-    device: Device
-    reading: Measurement
-
-
 class Chip:
     """A chip in its socket: the board drives its lines, the supply its rails, the source-measure unit its pads.
 
@@ -136,7 +44,8 @@ class Chip:
         points: operating points; :meth:`at` gives the same chip with others.
         listeners: told of each operation once it is done, or known to be in doubt.
         gates: called before each exchange that moves or drives anything; what one raises keeps it from being sent.
-            Between two exchanges of one operation a gate may switch the outputs off: they are brought back.
+            Between two exchanges of one operation a gate may switch the outputs off, after :meth:`settle`: they are
+            brought back.
 
     Args:
         board: the controller board.
@@ -154,6 +63,7 @@ class Chip:
         self.points = points
         self.listeners: list[Callable[[Operation], None]] = []
         self.gates: list[Callable[[], None]] = []
+        self._flows: list[XnorFlow] = []
 
     def __repr__(self) -> str:
         rows, cols = self.geometry
@@ -219,7 +129,13 @@ class Chip:
         """Apply ``count`` weak-RESET pulses: RESET at rails too weak to reach the HRS in one pulse."""
         self._pulse(OperationKind.WEAK_RESET, self.points.weak_reset, Polarity.RESET, devices, count)
 
-    def program(self, weights: Weights, used: NDArray[np.bool_] | None = None, attempts: int = 3) -> Programming:
+    def program(
+        self,
+        weights: Weights,
+        used: NDArray[np.bool_] | None = None,
+        attempts: int = 3,
+        keep_right: bool = False,
+    ) -> Programming:
         """Program weights and verify them by sensing; cells that read wrong are programmed again.
 
         A SET pass on the devices that must be low is followed by a RESET pass on the others of the same cells.
@@ -228,6 +144,7 @@ class Chip:
             weights: ``(rows, cols)``, -1, 0 or +1.
             used: ``(rows, cols)`` bool, cells to program; all by default. Others are left as they are.
             attempts: most passes over a cell, at least 1.
+            keep_right: sense first, and leave cells alone that already read what is asked.
 
         Raises:
             UserMistake: wrong shape or value, before anything is sent.
@@ -242,6 +159,9 @@ class Chip:
         most = ATTEMPTS.check_int(attempts, "attempts")
         low = lrs_devices(target)
         pending, sensed, raw_errors, passes = mask, np.zeros_like(target), 0, 0
+        if keep_right and mask.any():
+            sensed = self.read()[0]
+            pending = mask & (sensed != target)
         while pending.any() and passes < most:
             passes += 1
             chosen = pending[:, :, None]
@@ -299,19 +219,96 @@ class Chip:
 
         Returns:
             ``(n, geometry.rows)``: sum over the columns of weight times input; undecided cells count zero.
+
+        Raises:
+            LimitError: before anything is sent.
+        """
+        [sums] = self.xnor_stream([inputs], geometry)
+        return sums
+
+    def xnor_stream(
+        self, batches: Iterable[NDArray[np.int8]], geometry: Geometry | None = None
+    ) -> Iterator[NDArray[np.int16]]:
+        """Sums of XNOR batch after batch: the host makes the next vectors, and uses the last sums, meanwhile.
+
+        Batches are drawn ahead of the sums, as far as the board may be kept busy beyond a stop. Other calls may come in
+        between: what is with the board is sensed before them. A consumer that breaks off waits for that much too.
+
+        Args:
+            batches: ``(n, geometry.cols)`` of -1 and +1 each, any n.
+
+        Yields:
+            For each batch in order ``(n, geometry.rows)``, as of :meth:`xnor`, once the rails were confirmed.
+
+        Raises:
+            LimitError: a batch of another shape or value; nothing of it is sent.
         """
         used = self.geometry if geometry is None else geometry
         point = self.points.sense
-        self._board.check_xnor(inputs, point.precharge_s, point.window_s, used)
+        # Not in the generator: what is wrong is said here and now.
+        return self._xnor_flow(batches, used, self._board.xnor_stream(point.precharge_s, point.window_s, used))
+
+    def _xnor_flow(
+        self, batches: Iterable[NDArray[np.int8]], used: Geometry, stream: XnorStream
+    ) -> Iterator[NDArray[np.int16]]:
+        point = self.points.sense
         devices = self.no_devices()
         devices[: used.rows, : used.cols] = True
-        parts = [np.zeros((0, used.rows), dtype=np.int16)]
-        done = 0
-        for some in spans(len(inputs), used.rows * (point.precharge_s + point.window_s + OVERHEAD_S)):
-            call = partial(self._board.xnor, inputs[done : done + some], point.precharge_s, point.window_s, used)
-            parts.append(self._act(OperationKind.XNOR, point.rails, devices, point.window_s, some, call))
-            done += some
-        return np.concatenate(parts)
+        sizes: deque[int] = deque()
+
+        def drawn() -> Iterator[NDArray[np.int8]]:
+            for batch in batches:
+                self._board.check_xnor(batch, point.precharge_s, point.window_s, used)
+                sizes.append(len(batch))
+                yield np.asarray(batch)
+
+        def tell(count: int, started: float) -> None:
+            self._tell(OperationKind.XNOR, devices, point.rails, point.window_s, count, started)
+
+        flow = XnorFlow(stream, used.rows, tell)
+        vectors, most = flow_sizes(used.rows * (point.precharge_s + point.window_s + OVERHEAD_S))
+        self._flows.append(flow)
+        try:
+            for piece in recut(drawn(), vectors):
+                while flow.in_flight >= most:
+                    flow.receive()
+                self._send(flow, piece, point.rails)
+                while sizes and flow.confirmed >= sizes[0]:
+                    yield flow.give(sizes.popleft())
+            flow.settle()
+            while sizes:
+                yield flow.give(sizes.popleft())
+        except BaseException as error:
+            # What is with the board will have been sensed: it is told of, and leaves the link in order.
+            try:
+                flow.settle()
+            except RramBenchError as further:
+                if str(further) != str(error):
+                    error.add_note(f"then: {further}")
+            raise
+        finally:
+            self._flows.remove(flow)
+
+    def _send(self, flow: XnorFlow, piece: NDArray[np.int8], rails: RailVoltages) -> None:
+        self._settle(flow)
+        self._pass_gates()
+        if flow.in_flight and self._rails.applied != rails:
+            raise ReadBackError("the rails were moved while the board sensed; what was with it is not recorded")
+        flow.begin()
+        self._rails.apply(rails)
+        flow.put(piece)
+
+    def settle(self) -> None:
+        """Wait until nothing that :meth:`xnor_stream` sent is with the board, so that the outputs may be switched off.
+
+        The sums are kept for whoever goes on with the stream.
+        """
+        self._settle(None)
+
+    def _settle(self, own: XnorFlow | None) -> None:
+        for flow in self._flows:
+            if flow is not own:
+                flow.settle()
 
     def resistance(self, row: int, col: int, device: Device) -> Measurement:
         """Measure one device through direct access; its resistance is voltage over current.
@@ -356,6 +353,7 @@ class Chip:
         self._board.check_device(row, col, device)
         for level in (0.0, *volts):
             smu.check_source(level, compliance_a)
+        self.settle()
         started = time.monotonic()
         readings: list[Measurement] = []
         driven = False
@@ -390,6 +388,7 @@ class Chip:
     def _spots(self, chosen: NDArray[np.int64]) -> list[DeviceReading]:
         """Measure a few devices, ``(n, 3)`` of row, column and device."""
         smu, point = self._source_measure_unit(), self.points.direct
+        self.settle()
         started = time.monotonic()
         readings: list[DeviceReading] = []
         prepared = False
@@ -454,6 +453,7 @@ class Chip:
         call: Callable[[], T],
     ) -> T:
         """One exchange with the array: gates, rails, the exchange itself, and word of it to the listeners."""
+        self.settle()
         self._pass_gates()
         started = time.monotonic()
         self._rails.apply(rails)
@@ -486,3 +486,6 @@ class Chip:
         operation = Operation(kind, devices, rails, measured, width_s, count, time.monotonic() - started, outcome)
         for listener in self.listeners:
             listener(operation)
+
+
+__all__ = ["Chip", "DeviceReading", "Operation", "OperationKind", "Outcome", "Programming", "Verdict"]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
+from numpy.typing import NDArray
 
 from models.cells import DeviceMask
 
@@ -32,3 +33,22 @@ def pieces(devices: DeviceMask, count: int, each_s: float) -> Iterator[tuple[Dev
         part.flat[some] = True
         for pulses in spans(count, len(some) * each_s):
             yield part, pulses
+
+
+def recut(arrays: Iterable[NDArray[np.int8]], size: int) -> Iterator[NDArray[np.int8]]:
+    """Cut arrays that follow each other into pieces of ``size`` rows, whatever their own sizes; the last is the rest.
+
+    An array is drawn no earlier than the piece that needs it.
+    """
+    held: list[NDArray[np.int8]] = []
+    missing = size
+    for array in arrays:
+        left = array
+        while len(left) >= missing:
+            yield np.concatenate([*held, left[:missing]])
+            left, held, missing = left[missing:], [], size
+        if len(left):
+            held.append(left.copy())  # the array may be filled anew when the next one is drawn
+            missing -= len(left)
+    if held:
+        yield np.concatenate(held)

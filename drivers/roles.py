@@ -123,6 +123,20 @@ class BoardStatus:
     watchdog_tripped: bool
 
 
+class XnorStream(Protocol):
+    """Input vectors on their way through the sense amplifiers: more are put in while the sums of others are awaited.
+
+    Reading moves no device: a stream may be left in its middle. Other calls to the board come in between two calls of
+    this class; what is with the board is sensed before them, and its sums are kept.
+    """
+
+    def put(self, inputs: NDArray[np.int8]) -> None:
+        """Send vectors ``(n, cols)`` of -1 and +1; wait where the board takes no more. Raises LimitError."""
+
+    def take(self) -> NDArray[np.int16]:
+        """Return the sums ``(n, rows)`` of the oldest vectors that were put in and not taken out; wait for them."""
+
+
 class ControllerBoard(Instrument, Protocol):
     """The board that drives the chip's word, bit and source lines. It does not know the rails' voltages."""
 
@@ -148,7 +162,7 @@ class ControllerBoard(Instrument, Protocol):
         """Check arguments as :meth:`sense` would, sending nothing. Raises LimitError."""
 
     def check_xnor(self, inputs: NDArray[np.int8], precharge_s: float, window_s: float, geometry: Geometry) -> None:
-        """Check arguments as :meth:`xnor` would, sending nothing. Raises LimitError."""
+        """Check arguments as :meth:`xnor_stream` and its ``put`` would, sending nothing. Raises LimitError."""
 
     def check_device(self, row: int, col: int, device: Device) -> None:
         """Check that the array has this device, sending nothing. Raises LimitError."""
@@ -178,21 +192,17 @@ class ControllerBoard(Instrument, Protocol):
     def sense(self, precharge_s: float, window_s: float, repeats: int = 1) -> NDArray[np.int8]:
         """Sense the whole array ``repeats`` times: ``(repeats, rows, cols)``, +1, -1, or 0 for undecided."""
 
-    def xnor(
-        self,
-        inputs: NDArray[np.int8],
-        precharge_s: float,
-        window_s: float,
-        geometry: Geometry,
-    ) -> NDArray[np.int16]:
-        """XNOR ``inputs`` with the upper left ``geometry`` cells in the sense amplifiers, and sum by popcount.
+    def xnor_stream(self, precharge_s: float, window_s: float, geometry: Geometry) -> XnorStream:
+        """XNOR of vectors with the upper left ``geometry`` cells in the sense amplifiers, and their sums by popcount.
 
-        Args:
-            inputs: ``(n, geometry.cols)`` of -1 and +1.
+        A sum is agreements less disagreements of a row, undecided cells counting zero.
 
-        Returns:
-            ``(n, geometry.rows)``: agreements minus disagreements of each row, undecided cells counting zero.
+        Raises:
+            LimitError: nothing is sent.
         """
+
+    def settle(self) -> None:
+        """Wait until all vectors that streams have put in are sensed and their sums are here, to be taken."""
 
     def connect_device(self, row: int, col: int, device: Device) -> None:
         """Connect one device to the direct-access pads (and no other)."""

@@ -23,7 +23,7 @@ the two outputs as the bits of a weight: 10 is +1, 01 is -1, 00 is 0, and 11 can
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import NamedTuple
 
@@ -136,6 +136,47 @@ def margins(sense: Sense, resistance_ohm: Floats, vdd_v: float, window_s: float)
     return Margins(log_time[..., 0] - log_time[..., 1], np.maximum(late, 0.0))
 
 
+class _NoisyCells(NamedTuple):
+    """Cells that noise may push over an edge when the input is ``sign``; arrays ``(cells,)``, row by row."""
+
+    sign: int
+    noise_sigma: float
+    rows: NDArray[np.intp]
+    cols: NDArray[np.intp]
+    centre: Floats
+    dead_zone: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedXnor:
+    """XNOR sums of cells that do not change, for any inputs. Made by :meth:`SenseAmplifiers.prepare_xnor`.
+
+    Attributes:
+        slope: ``(cols, rows)``, what an input adds to the sum of each row, but for noise.
+        constant: ``(rows,)``, what the sums are besides.
+        noisy: cells that noise is drawn for, by sign of the input.
+    """
+
+    slope: NDArray[np.float32]
+    constant: NDArray[np.float32]
+    noisy: tuple[_NoisyCells, ...]
+
+    def sums(self, inputs: NDArray[np.int8], rng: np.random.Generator) -> NDArray[np.int16]:
+        """Sums ``(n, rows)`` of inputs ``(n, cols)``; see :meth:`SenseAmplifiers.xnor`."""
+        sums: NDArray[np.float32] = inputs.astype(np.float32) @ self.slope + self.constant
+        for sign, noise_sigma, rows, cols, centre, dead_zone in self.noisy:
+            quiet = _decide(centre, dead_zone)
+            # the cells come row by row: where each row begins among them, and which row it is
+            begins = np.flatnonzero(np.diff(rows, prepend=-1))
+            block = max(_BLOCK // rows.size, 1)
+            for start in range(0, len(inputs), block):
+                part = inputs[start : start + block]
+                noise = noise_sigma * rng.standard_normal((len(part), rows.size))
+                change = (_decide(centre + noise, dead_zone) - quiet) * (part[:, cols] == sign)
+                sums[start : start + block, rows[begins]] += np.add.reduceat(change, begins, axis=1, dtype=np.int16)
+        return sums.astype(np.int16)
+
+
 class SenseAmplifiers:
     """One precharge sense amplifier per column, and per array where several arrays are stacked row upon row.
 
@@ -196,25 +237,20 @@ class SenseAmplifiers:
         Returns:
             ``(n, rows)``: agreements minus disagreements; undecided cells count zero.
         """
+        return self.prepare_xnor(cells, vdd_v).sums(inputs, rng)
+
+    def prepare_xnor(self, cells: Margins, vdd_v: float) -> PreparedXnor:
+        """What :meth:`xnor` needs of the cells, whatever the inputs; good until cells or amplifiers change."""
         by_sign = {sign: self._shifted(cells, vdd_v, sign) for sign in (1, -1)}
         plus, minus = (_decide(shifted, cells.dead_zone).astype(np.float32) for shifted, _ in by_sign.values())
-        # Sums of at most a few thousand halves of small integers: exact in single precision.
-        sums: NDArray[np.float32] = 0.5 * (inputs.astype(np.float32) @ (plus - minus).T + (plus + minus).sum(axis=1))
+        noisy = []
         for sign, (shifted, noise_sigma) in by_sign.items():
             rows, cols = _uncertain(shifted, cells.dead_zone, noise_sigma)
-            if not rows.size:
-                continue
-            centre, dead_zone = shifted[rows, cols], cells.dead_zone[rows, cols]
-            quiet = _decide(centre, dead_zone)
-            # the cells come row by row: where each row begins among them, and which row it is
-            begins = np.flatnonzero(np.diff(rows, prepend=-1))
-            block = max(_BLOCK // rows.size, 1)
-            for start in range(0, len(inputs), block):
-                part = inputs[start : start + block]
-                noise = noise_sigma * rng.standard_normal((len(part), rows.size))
-                change = (_decide(centre + noise, dead_zone) - quiet) * (part[:, cols] == sign)
-                sums[start : start + block, rows[begins]] += np.add.reduceat(change, begins, axis=1, dtype=np.int16)
-        return sums.astype(np.int16)
+            if rows.size:
+                centre, dead_zone = shifted[rows, cols], cells.dead_zone[rows, cols]
+                noisy.append(_NoisyCells(sign, noise_sigma, rows, cols, centre, dead_zone))
+        # Sums of at most a few thousand halves of small integers: exact in single precision.
+        return PreparedXnor(0.5 * (plus - minus).T, 0.5 * (plus + minus).sum(axis=1), tuple(noisy))
 
     def _shifted(self, cells: Margins, vdd_v: float, sign: int) -> tuple[Floats, float]:
         """``sign * L + offset`` of each cell, and the noise's standard deviation at this supply."""

@@ -25,7 +25,7 @@ from drivers.c2n.protocol import (
 from drivers.c2n.register_walk import PATTERNS, explain_walk
 from drivers.errors import LimitError, ReadBackError, ReplyError
 from drivers.limits import Range
-from drivers.roles import BoardStatus, Identity
+from drivers.roles import BoardStatus, Identity, XnorStream
 from models.cells import Device, DeviceMask, Geometry, Polarity
 from models.exceptions import BenchFailure
 
@@ -123,7 +123,7 @@ class ColumnBoard:
         self._cannot(NO_SENSE)
 
     def check_xnor(self, inputs: NDArray[np.int8], precharge_s: float, window_s: float, geometry: Geometry) -> None:
-        """Refuse in one line, as :meth:`xnor` does.
+        """Refuse in one line, as :meth:`xnor_stream` does.
 
         Raises:
             BenchFailure: always.
@@ -253,15 +253,16 @@ class ColumnBoard:
         """
         self._cannot(NO_SENSE)
 
-    def xnor(
-        self, inputs: NDArray[np.int8], precharge_s: float, window_s: float, geometry: Geometry
-    ) -> NDArray[np.int16]:
+    def xnor_stream(self, precharge_s: float, window_s: float, geometry: Geometry) -> XnorStream:
         """Refuse in one line: inputs can be sent to the XNOR register, but the way back is not published.
 
         Raises:
             BenchFailure: always.
         """
         self._cannot(NO_SUMS)
+
+    def settle(self) -> None:
+        """Wait for nothing: this board has no stream."""
 
     def set_watchdog(self, timeout_s: float) -> None:
         """Switch the watchdog off with 0 s, which is all that a board without one can do.

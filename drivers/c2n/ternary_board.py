@@ -23,7 +23,7 @@ from drivers.c2n.protocol import (
 from drivers.errors import LimitError
 from drivers.framed.board import BoardLimits
 from drivers.limits import Range
-from drivers.roles import BoardStatus, Identity
+from drivers.roles import BoardStatus, Identity, XnorStream
 from models.cells import Device, DeviceMask, Geometry, Polarity
 from models.exceptions import BenchFailure
 
@@ -149,7 +149,7 @@ class TernaryBoard:
         MOST_REPEATS.check_int(repeats, "senses")
 
     def check_xnor(self, inputs: NDArray[np.int8], precharge_s: float, window_s: float, geometry: Geometry) -> None:
-        """Refuse in one line, as :meth:`xnor` does.
+        """Refuse in one line, as :meth:`xnor_stream` does.
 
         Raises:
             BenchFailure: always.
@@ -217,15 +217,16 @@ class TernaryBoard:
         self._senses += senses
         return np.stack([unpack_sensed(answer) for answer in answers])
 
-    def xnor(
-        self, inputs: NDArray[np.int8], precharge_s: float, window_s: float, geometry: Geometry
-    ) -> NDArray[np.int16]:
+    def xnor_stream(self, precharge_s: float, window_s: float, geometry: Geometry) -> XnorStream:
         """Refuse in one line: this board cannot put inputs on the sense amplifiers.
 
         Raises:
             BenchFailure: always.
         """
         self._cannot(NO_XNOR)
+
+    def settle(self) -> None:
+        """Wait for nothing: this board has no stream."""
 
     def connect_device(self, row: int, col: int, device: Device) -> None:
         """Refuse in one line: this chip has no direct access.

@@ -25,8 +25,8 @@ from drivers.framed.messages import (
     Watchdog,
     Xnor,
     unpack_sensed,
-    unpack_sums,
 )
+from drivers.framed.xnor import FramedXnor, checked_vectors
 from drivers.limits import Range
 from drivers.roles import BoardStatus, Identity
 from models.cells import Device, DeviceMask, Geometry, Polarity
@@ -37,7 +37,7 @@ MOST_CYCLES = Range(1, 10**12, "cycles", LAYER)
 MOST_REPEATS = Range(1, 1_000_000, "senses", LAYER)
 MOST_WATCHDOG = Range(0.0, 4_294_967.0, "s", LAYER)
 SMALLEST_PIECE = 8
-"""Work is cut finely enough to fill the window, but into no fewer vectors or senses than this per request."""
+"""Senses are cut finely enough to fill the window, but into no fewer senses than this per request."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,8 @@ class FramedBoard:
 
     def check_xnor(self, inputs: NDArray[np.int8], precharge_s: float, window_s: float, geometry: Geometry) -> None:
         """Check arguments as :meth:`xnor` would, sending nothing. Raises LimitError."""
-        self._xnor_sizes(inputs, precharge_s, window_s, geometry)
+        self.xnor_stream(precharge_s, window_s, geometry)
+        checked_vectors(inputs, self._part(geometry))
 
     def check_device(self, row: int, col: int, device: Device) -> None:
         """Check that the array has this device, sending nothing. Raises LimitError."""
@@ -224,25 +225,38 @@ class FramedBoard:
         Raises:
             LimitError: before anything is sent.
             LinkError: the board does not answer.
+            InstrumentError: the board refused, for instance because its watchdog has tripped.
         """
-        board = self._link.welcome
-        used, vectors, timing, sizes = self._xnor_sizes(inputs, precharge_s, window_s, geometry)
-        if not sizes:
-            return np.zeros((0, used.rows), dtype=np.int16)
-        messages = (Xnor(*timing, used.rows, part) for part in np.split(vectors, np.cumsum(sizes)[:-1]))
-        replies = self._link.exchange_many(
-            Request(
-                Opcode.XNOR,
-                message.pack(),
-                message.busy_ns(board.setup_ns) * 1e-9,
-                Xnor.reply_bytes(len(message.inputs), used),
-            )
-            for message in messages
-        )
-        try:
-            return np.concatenate([unpack_sums(*pair, used) for pair in zip(replies, sizes, strict=True)])
-        except PayloadError as error:
-            raise self._malformed(error) from None
+        stream = self.xnor_stream(precharge_s, window_s, geometry)
+        stream.put(inputs)
+        return stream.take()
+
+    def xnor_stream(self, precharge_s: float, window_s: float, geometry: Geometry) -> FramedXnor:
+        """XNOR with the upper left ``geometry`` cells, vector after vector, while earlier sums are taken.
+
+        Args:
+            precharge_s, window_s: times of one row's sense, in s, to 1 ns each.
+            geometry: cells that take part.
+
+        Raises:
+            LimitError: nothing is sent.
+        """
+        used = self._part(geometry)
+        board, timing = self._link.welcome, self._sense_timing(precharge_s, window_s)
+        empty_in, empty_out = Xnor.request_bytes(0, used.cols), Xnor.reply_bytes(0, used)
+        fits_in = (board.max_payload - empty_in) // (Xnor.request_bytes(1, used.cols) - empty_in)
+        fits_out = (board.max_payload - empty_out) // (Xnor.reply_bytes(1, used) - empty_out)
+        one = Xnor(*timing, used.rows, np.ones((1, used.cols), dtype=np.int8))
+        most = self._most(min(fits_in, fits_out), one.busy_ns(board.setup_ns))
+        return FramedXnor(self._link, timing, used, most)
+
+    def settle(self) -> None:
+        """Wait until all vectors that streams have put in are sensed and their sums are here, to be taken.
+
+        Raises:
+            LinkError: the board does not answer.
+        """
+        self._link.settle()
 
     def connect_device(self, row: int, col: int, device: Device) -> None:
         """Connect one device to the direct-access pads, and no other.
@@ -344,21 +358,10 @@ class FramedBoard:
         senses = MOST_REPEATS.check_int(repeats, "senses")
         empty = Sense.reply_bytes(geometry, 0)
         room = (board.max_payload - empty) // (Sense.reply_bytes(geometry, 1) - empty)
-        return timing, self._pieces(senses, room, Sense(*timing, 1).busy_ns(geometry, board.setup_ns))
-
-    def _xnor_sizes(
-        self, inputs: NDArray[np.int8], precharge_s: float, window_s: float, geometry: Geometry
-    ) -> tuple[Geometry, NDArray[np.int8], tuple[int, int], list[int]]:
-        """Cells that take part, vectors, timing in ns, and how many vectors go into each request; all checked."""
-        board = self._link.welcome
-        used = self._part(geometry)
-        vectors = self._vectors(inputs, used)
-        timing = self._sense_timing(precharge_s, window_s)
-        empty_in, empty_out = Xnor.request_bytes(0, used.cols), Xnor.reply_bytes(0, used)
-        fits_in = (board.max_payload - empty_in) // (Xnor.request_bytes(1, used.cols) - empty_in)
-        fits_out = (board.max_payload - empty_out) // (Xnor.reply_bytes(1, used) - empty_out)
-        one = Xnor(*timing, used.rows, vectors[:1])
-        return used, vectors, timing, self._pieces(len(vectors), min(fits_in, fits_out), one.busy_ns(board.setup_ns))
+        most = self._most(room, Sense(*timing, 1).busy_ns(geometry, board.setup_ns))
+        # Finely enough to fill the window.
+        size = min(most, max(-(-senses // board.window), SMALLEST_PIECE))
+        return timing, [min(size, senses - start) for start in range(0, senses, size)]
 
     def _direct_message(self, row: int, col: int, device: Device) -> DirectConnect:
         return DirectConnect(
@@ -391,18 +394,16 @@ class FramedBoard:
                 yield Request(opcode, piece.pack(), piece.busy_ns(board.setup_ns) * 1e-9, devices=part)
                 left -= now
 
-    def _pieces(self, total: int, room: int, each_ns: int) -> list[int]:
-        """Cut ``total`` into requests that fit a frame and the board's time, enough of them to fill the window."""
+    def _most(self, room: int, each_ns: int) -> int:
+        """How many senses of ``each_ns``, of which ``room`` fit a frame, one request may ask for."""
         board = self._link.welcome
-        most = min(room, board.max_busy_ms * 1_000_000 // each_ns if total else 1, 0xFFFF)
+        most = min(room, board.max_busy_ms * 1_000_000 // each_ns, 0xFFFF)
         if most < 1:
             raise LimitError(
                 f"one sense of the array would take {each_ns * 1e-9:g} s and {room} fit a frame; "
                 f"{LAYER} allows {board.max_busy_ms} ms and needs room for 1: use shorter times or fewer rows"
             )
-        share = -(-total // board.window)
-        size = min(most, max(share, SMALLEST_PIECE))
-        return [min(size, total - start) for start in range(0, total, size)]
+        return most
 
     def _sense_timing(self, precharge_s: float, window_s: float) -> tuple[int, int]:
         longest = self._link.welcome.max_busy_ms * 1_000_000
@@ -424,15 +425,6 @@ class FramedBoard:
             Range(1, self.geometry.rows, "rows", LAYER).check_int(rows, "rows of the XNOR"),
             Range(1, self.geometry.cols, "columns", LAYER).check_int(cols, "columns of the XNOR"),
         )
-
-    @staticmethod
-    def _vectors(inputs: NDArray[np.int8], used: Geometry) -> NDArray[np.int8]:
-        vectors = np.asarray(inputs)
-        if vectors.ndim != 2 or vectors.shape[1] != used.cols:
-            raise LimitError(f"XNOR inputs have the shape {vectors.shape}; expected (n, {used.cols})")
-        if vectors.dtype == bool or not ((vectors == 1) | (vectors == -1)).all():
-            raise LimitError("XNOR inputs must be -1 or +1")
-        return vectors.astype(np.int8)
 
     def _counters(self, payload: bytes) -> Counters:
         try:

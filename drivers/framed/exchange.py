@@ -6,8 +6,10 @@ its cache, so that sending again is always safe.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -46,6 +48,21 @@ class Refusal:
     text: str
 
 
+class Answer(NamedTuple):
+    """What the board said to one request: its status, and the payload after the status code."""
+
+    request: Request
+    status: int
+    body: bytes
+
+    @property
+    def refusal(self) -> Refusal | None:
+        """Why the board did not do it; None when it did."""
+        if self.status == Status.OK:
+            return None
+        return Refusal(self.request, self.status, self.body.decode("ascii", errors="replace"))
+
+
 class SessionLostError(Exception):
     """The board does not accept this session any more; the text says why."""
 
@@ -60,21 +77,32 @@ class Exchange:
         boot_id: the board's boot id when the session was opened.
         first: sequence number of the first request.
         window: most requests in flight.
+        answers: where the answers go, in order; a list of its own by default.
+
+    Attributes:
+        answers: what came so far and nobody has taken.
     """
 
     def __init__(
-        self, requests: Iterable[Request], version: int, session: int, boot_id: int, first: int, window: int
+        self,
+        requests: Iterable[Request],
+        version: int,
+        session: int,
+        boot_id: int,
+        first: int,
+        window: int,
+        answers: deque[Answer] | None = None,
     ) -> None:
         self._waiting = iter(requests)
         self._version, self._session, self._boot_id = version, session, boot_id
         self._next, self._oldest, self._window = first, first, window
         self._in_flight: dict[int, tuple[Request, bytes]] = {}
-        self._answers: dict[int, bytes] = {}
+        self._early: dict[int, Answer] = {}
         self._exhausted = False
         self._going_back = False
         self._refused: set[int] = set()
         self._asked_again: set[int] = set()
-        self.replies: list[bytes] = []
+        self.answers: deque[Answer] = deque() if answers is None else answers
         self.refusal: Refusal | None = None
         self.attempts = 0
 
@@ -82,6 +110,11 @@ class Exchange:
     def next_sequence(self) -> int:
         """Sequence number of the next request that was not sent yet."""
         return self._next
+
+    @property
+    def replies(self) -> list[bytes]:
+        """Payloads of the answers after their status codes, in order."""
+        return [answer.body for answer in self.answers]
 
     @property
     def in_flight(self) -> int:
@@ -93,19 +126,28 @@ class Exchange:
         """True when nothing is in flight and nothing will be."""
         return not self._in_flight and (self._exhausted or self.refusal is not None)
 
+    @property
+    def room(self) -> bool:
+        """Whether another request may be sent now."""
+        # The window counts from the oldest unanswered request: the board caches no more replies than that.
+        return self.refusal is None and self._distance(self._next) < self._window
+
+    def launch(self, request: Request) -> bytes:
+        """Put one more request in flight, where there is room for it; return its frame."""
+        frame = encode(Frame(self._version, self._session, self._next, request.opcode, request.payload))
+        self._in_flight[self._next] = (request, frame)
+        self._next = (self._next + 1) % SEQUENCES
+        return frame
+
     def fresh(self) -> bytes:
         """Take the next requests as far as the window allows; return their frames."""
         frames = []
-        # The window counts from the oldest unanswered request: the board caches no more replies than that.
-        while not self._exhausted and self.refusal is None and self._distance(self._next) < self._window:
+        while not self._exhausted and self.room:
             request = next(self._waiting, None)
             if request is None:
                 self._exhausted = True
                 break
-            frame = encode(Frame(self._version, self._session, self._next, request.opcode, request.payload))
-            self._in_flight[self._next] = (request, frame)
-            self._next = (self._next + 1) % SEQUENCES
-            frames.append(frame)
+            frames.append(self.launch(request))
         return b"".join(frames)
 
     def again(self) -> bytes:
@@ -160,12 +202,12 @@ class Exchange:
         older = [sequence for sequence in self._in_flight if self._distance(sequence) < place]
         del self._in_flight[frame.sequence]
         self._asked_again.discard(frame.sequence)
-        self._answers[frame.sequence] = frame.payload[1:]
-        if status != Status.OK and self.refusal is None:
-            self.refusal = Refusal(request, status, frame.payload[1:].decode("ascii", errors="replace"))
+        answer = self._early[frame.sequence] = Answer(request, status, frame.payload[1:])
+        if self.refusal is None:
+            self.refusal = answer.refusal
         self._settle()
-        while self._oldest in self._answers:
-            self.replies.append(self._answers.pop(self._oldest))
+        while self._oldest in self._early:
+            self.answers.append(self._early.pop(self._oldest))
             self._oldest = (self._oldest + 1) % SEQUENCES
             self.attempts = 0
         return self._ask_again(older)

@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import NoReturn, Self
 
 from drivers.errors import InDoubt, InstrumentError, LinkError, LinkTimeout, ReplyError, WrongInstrument
 from drivers.framed.codec import BITS_PER_BYTE, TERMINATOR, Deframer, Frame, FrameError, encode
-from drivers.framed.exchange import SEQUENCES, Exchange, Refusal, Request, SessionLostError, device_indices
+from drivers.framed.exchange import SEQUENCES, Answer, Exchange, Refusal, Request, SessionLostError, device_indices
 from drivers.framed.messages import (
     MEANING,
     RESPONSE,
@@ -82,6 +84,7 @@ class FramedLink:
         self._port: SerialPort | None = None
         self._deframer = Deframer(_LONGEST_PAYLOAD)
         self._lost: str | None = None
+        self._streaming: Exchange | None = None
         self._connect()
 
     @property
@@ -103,24 +106,22 @@ class FramedLink:
         """
         with self._lock:
             self._check_open()
-            board = self.welcome
-            run = Exchange(requests, board.version, board.session, board.boot_id, self._sequence, board.window)
-            # Taken back only when all is answered: wherever Ctrl-C strikes, a used sequence number is not used again.
-            self._lost = "a call was interrupted"
-            try:
+            self._settle()
+            run = self._run_of(requests)
+            with self._interruptible(run):
                 self._drive(run)
-            except BenchFailure as error:
-                self._fail(run, str(error), error)
-            except SessionLostError as error:
-                self._fail(run, str(error), LinkError(f"{error} ({self._name}); reopen the link"))
-            except BaseException as error:
-                error.add_note(str(InDoubt("the board may still act on what was sent", run.devices_in_doubt())))
-                raise
-            self._sequence = run.next_sequence
-            self._lost = None
             if run.refusal is not None:
                 self._refuse(run.refusal)
             return run.replies
+
+    def settle(self) -> None:
+        """Wait until nothing that a stream sent is in flight; the replies are kept for it.
+
+        Raises:
+            LinkError: as :meth:`exchange_many`.
+        """
+        with self._lock:
+            self._settle()
 
     def ping(self, data: bytes = b"") -> float:
         """Send ``data`` to the board and back; return the round trip in s. Feeds the watchdog.
@@ -142,6 +143,7 @@ class FramedLink:
         """
         with self._lock:
             self._check_open()
+            self._settle()
             answer = self._hello(self._nonce)
             if answer != self.welcome:
                 same = answer.boot_id == self.welcome.boot_id
@@ -194,6 +196,33 @@ class FramedLink:
     ) -> None:
         self.close()
 
+    def _run_of(self, requests: Iterable[Request], answers: deque[Answer] | None = None) -> Exchange:
+        board = self.welcome
+        return Exchange(requests, board.version, board.session, board.boot_id, self._sequence, board.window, answers)
+
+    @contextmanager
+    def _interruptible(self, run: Exchange) -> Iterator[None]:
+        """Drive a run inside; whatever ends that early marks the link."""
+        # Taken back only when all went well: wherever Ctrl-C strikes, a used sequence number is not used again.
+        self._lost = "a call was interrupted"
+        try:
+            yield
+        except BenchFailure as error:
+            self._fail(run, str(error), error)
+        except SessionLostError as error:
+            self._fail(run, str(error), LinkError(f"{error} ({self._name}); reopen the link"))
+        except BaseException as error:
+            error.add_note(str(InDoubt("the board may still act on what was sent", run.devices_in_doubt())))
+            raise
+        self._sequence = run.next_sequence
+        self._lost = None
+
+    def _settle(self) -> None:
+        run, self._streaming = self._streaming, None
+        if run is not None and run.in_flight:
+            with self._interruptible(run):
+                self._drive(run)
+
     def _connect(self) -> None:
         self._port = SerialPort(self._name, self._baudrate, self.timeout_s + 2 * SLICE_BYTES * self._seconds_per_byte)
         try:
@@ -209,6 +238,7 @@ class FramedLink:
 
     def _close_port(self, reason: str) -> None:
         self._lost = reason
+        self._streaming = None
         if self._port is not None:
             self._port.close()
             self._port = None
@@ -254,22 +284,26 @@ class FramedLink:
             self._write(run.fresh())
             if run.finished:
                 return
-            open_before = run.in_flight
-            deadline = self._deadline(run)
-            # A quiet board has until the deadline; an answer opens the window and starts the clock again.
-            while run.in_flight == open_before:
-                repeat = b"".join(self._take(run, item) for item in self._read(deadline))
-                if run.in_flight == open_before and not repeat and time.monotonic() >= deadline:
-                    repeat = TERMINATOR + run.again()
-                if run.attempts > self._retries:
-                    raise LinkTimeout(
-                        f"the board at {self._name} did not answer {run.attempts} times in a row, {self.timeout_s:g} s "
-                        "each; check its power and cable, then reopen the link"
-                    )
-                if repeat:
-                    self.stats.retries += 1
-                    self._write(repeat)
-                    deadline = self._deadline(run)
+            self._await(run)
+
+    def _await(self, run: Exchange) -> None:
+        """Wait until something that is in flight is answered; send again what is not."""
+        open_before = run.in_flight
+        deadline = self._deadline(run)
+        # A quiet board has until the deadline; an answer opens the window and starts the clock again.
+        while run.in_flight == open_before:
+            repeat = b"".join(self._take(run, item) for item in self._read(deadline))
+            if run.in_flight == open_before and not repeat and time.monotonic() >= deadline:
+                repeat = TERMINATOR + run.again()
+            if run.attempts > self._retries:
+                raise LinkTimeout(
+                    f"the board at {self._name} did not answer {run.attempts} times in a row, {self.timeout_s:g} s "
+                    "each; check its power and cable, then reopen the link"
+                )
+            if repeat:
+                self.stats.retries += 1
+                self._write(repeat)
+                deadline = self._deadline(run)
 
     def _deadline(self, run: Exchange) -> float:
         return time.monotonic() + self.timeout_s + run.allowance_s(self._seconds_per_byte)
@@ -320,6 +354,8 @@ class FramedLink:
             # The leading terminator closes whatever half frame the board may have of us.
             self._write(TERMINATOR + request)
             deadline = time.monotonic() + self.timeout_s + len(request) * self._seconds_per_byte
+            if self._streaming is not None:  # the board does what a stream has sent first
+                deadline += self._streaming.allowance_s(self._seconds_per_byte)
             while time.monotonic() < deadline:
                 for frame in self._read(deadline):
                     if isinstance(frame, FrameError):
@@ -327,11 +363,21 @@ class FramedLink:
                     header = (frame.session, frame.sequence, frame.opcode)
                     if header == (UNNUMBERED, self._tag, opcode | RESPONSE) and frame.payload and ours(frame):
                         return self._unnumbered_answer(opcode, frame.payload)
-                    self.stats.stale += 1
+                    self._overhear(frame)
         raise LinkTimeout(
             f"no answer to {opcode.name} from a board at {self._name} within {self.timeout_s:g} s, {tries} times; "
             "is it powered, is it the right port, and is no other program using it?"
         )
+
+    def _overhear(self, frame: Frame) -> None:
+        """Keep what answers a stream's request, so that it need not be asked for again; anything else is stale."""
+        run = self._streaming
+        if run is None:
+            self.stats.stale += 1
+        else:
+            # What should be sent again, or that the session is lost, the stream will find out when it next waits.
+            with suppress(SessionLostError):
+                self._take(run, frame)
 
     def _unnumbered_answer(self, opcode: Opcode, payload: bytes) -> bytes:
         status, body = payload[0], payload[1:]

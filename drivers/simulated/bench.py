@@ -14,7 +14,7 @@ from typing import Protocol, Self
 import numpy as np
 
 from data.atomic import write_atomically
-from data.device_files import DeviceFile, load_device
+from data.device_files import DeviceFile, packaged_device
 from drivers.framed.messages import Sense
 from drivers.simulated.board import BoardServer
 from drivers.simulated.c2n_boards import TIMING, ColumnBoardServer, TernaryBoardServer
@@ -84,11 +84,6 @@ window_s = {window_s!r}
 
 def _packaged(folder: str, name: str) -> Path:
     return Path(str(files("data"))) / folder / f"{name}.toml"
-
-
-def packaged_device(name: str) -> DeviceFile:
-    """The device file of that name which comes with the package."""
-    return load_device(_packaged("devices", name))
 
 
 class Startable(Protocol):

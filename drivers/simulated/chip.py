@@ -20,7 +20,7 @@ from models.device_model import DeviceModel, Sense
 from models.devices import ageing, rram
 from models.devices.weak_reset import WeakResetDevices
 from models.exceptions import UserMistake
-from models.sense import Corner, Margins
+from models.sense import Corner, Margins, PreparedXnor
 
 if TYPE_CHECKING:
     from drivers.simulated.world import Rails
@@ -87,6 +87,7 @@ class SimulatedChip:
         # what sensing needs of the present resistances, kept until something changes them
         self._seen: NDArray[np.float64] | None = None
         self._cells: tuple[tuple[float, float], Margins] | None = None
+        self._xnor: tuple[tuple[float, float, Geometry], PreparedXnor] | None = None
         self._weak = WeakResetDevices(model.weak_reset, shape, NumpyArrays(drift))
         # ln R0 of each device, as it stood after the last SET
         self._log_base = np.zeros(shape)
@@ -251,9 +252,12 @@ class SimulatedChip:
             raise UserMistake(f"inputs must be -1 and +1 of shape (n, {geometry.cols}), not {inputs.shape}")
         if not self._senses(rails, precharge_s):
             return np.zeros((len(inputs), geometry.rows), dtype=np.int16)
-        whole = self._margins(rails.vdd_v, window_s)
-        cells = Margins(*(part[: geometry.rows, : geometry.cols] for part in whole))
-        return self._amplifiers.xnor(cells, inputs, rails.vdd_v, self._sensing)
+        asked = rails.vdd_v, window_s, geometry
+        if self._xnor is None or self._xnor[0] != asked:
+            whole = self._margins(rails.vdd_v, window_s)
+            cells = Margins(*(part[: geometry.rows, : geometry.cols] for part in whole))
+            self._xnor = asked, self._amplifiers.prepare_xnor(cells, rails.vdd_v)
+        return self._xnor[1].sums(inputs, self._sensing)
 
     def connect(self, row: int, col: int, device: Device) -> None:
         """Connect one device, and no other, to the direct-access pads.
@@ -351,7 +355,7 @@ class SimulatedChip:
 
     def _changed(self) -> None:
         """Something has changed the resistances or the amplifiers."""
-        self._seen = self._cells = None
+        self._seen = self._cells = self._xnor = None
 
     def _store(self, mask: DeviceMask, ohm: NDArray[np.float64]) -> None:
         """New resistances of the devices of ``mask``, at the reference temperature and before drift."""

@@ -201,7 +201,7 @@ def test_what_is_refused_sends_nothing(bench: Bench, call: Call, complaint: str)
     [
         (lambda b: b.pulse(Polarity.SET, np.ones((64, 64, 2), dtype=bool), 1e-5), "make pulses"),
         (lambda b: b.sense(5e-6, 5e-6), "not published"),
-        (lambda b: b.xnor(np.ones((1, 64), dtype=np.int8), 5e-6, 5e-6, GEOMETRY), "not published"),
+        (lambda b: b.xnor_stream(5e-6, 5e-6, GEOMETRY), "not published"),
         (lambda b: b.set_watchdog(1.0), "board.watchdog_s = 0"),
         (lambda b: b.check_pulse(Polarity.SET, np.ones((64, 64, 2), dtype=bool), 1e-5), "make pulses"),
         (lambda b: b.check_sense(5e-6, 5e-6), "not published"),

@@ -177,7 +177,7 @@ def test_what_is_refused_sends_nothing(bench: Bench, call: Call, complaint: str)
 @pytest.mark.parametrize(
     ("call", "complaint"),
     [
-        (lambda b: b.xnor(np.ones((1, 8), dtype=np.int8), 5e-6, 5e-6, GEOMETRY), "XNOR"),
+        (lambda b: b.xnor_stream(5e-6, 5e-6, GEOMETRY), "XNOR"),
         (lambda b: b.connect_device(0, 0, Device.BL), "no direct access"),
         (lambda b: b.set_watchdog(10.0), "board.watchdog_s = 0"),
         (lambda b: b.check_xnor(np.ones((1, 8), dtype=np.int8), 5e-6, 5e-6, GEOMETRY), "XNOR"),

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from data.device_files import DeviceFile, Quantity, default_device
-from drivers.simulated.bench import packaged_device
+from data.device_files import DeviceFile, Quantity, default_device, packaged_device
 from drivers.simulated.chip import SimulatedChip
 from drivers.simulated.world import Rails, World
 from models.cells import Device, DeviceState, Geometry, Polarity, lrs_devices
