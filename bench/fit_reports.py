@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 SUFFIXES = (".html", ".htm")
 WHAT = "report"
 NO_VALUE = "-"
-FEW_TICKS = 5.0
-"""A log axis that spans less than this factor is marked at every digit."""
 
 
 def check_report_path(path: Path) -> None:
@@ -177,13 +175,8 @@ def _rest(item: Overlay, values: NDArray[np.float64], centre: NDArray[np.float64
 
 
 def _scales(item: Overlay, left: Any, right: Any) -> None:
-    from matplotlib.ticker import LogLocator
-
     if item.log_y:
-        logarithmic(left, "y")
-        low, high = left.get_ylim()
-        if high < FEW_TICKS * low:
-            left.yaxis.set_major_locator(LogLocator(subs=range(1, 10)))
+        left.set_yscale("log")
     if not item.log_x:
         return
     x = np.concatenate([item.measured.x, item.fitted.x])
@@ -218,7 +211,7 @@ def _comparisons(fit: Fit) -> Iterator[str]:
         return
     yield "<h2>Which model the data prefer</h2>"
     rows = ((item.question, item.winner, f"{item.evidence:.1f}", item.text) for item in fit.comparisons)
-    yield table_html(("question", "answer", "evidence (difference of BIC)", "in words"), rows)
+    yield table_html(("question", "answer", "evidence (difference of the criteria)", "in words"), rows)
 
 
 def _outliers(fit: Fit) -> Iterator[str]:

@@ -10,10 +10,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.bit_errors import binomial_rate, clustered_rate
+from calibration.bit_error_judging import Read, axis_of, compare, majority, overlays, posterior_checks, wrong_reads
+from calibration.bit_errors import binomial_rate, clustered_rate, paired_errors
 from calibration.error_model import TYPES, Condition, ErrorModelFit, fit_error_model
 from calibration.estimate import LOWER, UPPER, Estimate
-from calibration.result import Check, Fit, Outlier
+from calibration.result import Fit, Outlier
 from calibration.script import run_script
 from data.device_files import DeviceFile
 from data.run_chain import chain, read_parts
@@ -26,6 +27,7 @@ from models.exceptions import UserMistake
 from models.sense import at_conditions
 
 Counts = NDArray[np.int64]
+Mask = NDArray[np.bool_]
 
 WORKING = 0.1
 """Highest share of errors of a condition that cells are judged as stuck by: above it, the devices do not switch."""
@@ -114,9 +116,11 @@ def fit_bit_error_runs(runs: Sequence[Run], base: DeviceFile) -> Fit:
 
     Returns:
         ``read_error.stuck_fraction``, ``read_error.random_rate`` and ``read_error.transient_rate`` at the first
-        condition of the first run, the rates of each type at each condition (``condition0.type1``...), 1T1R and 2T2R
-        rates that the fitted populations give at the first condition, and counted where resistances were measured, and
-        the model's ``error_model.spread`` and, where it can be told, ``error_model.shift``.
+        condition at which devices of the base file switch (``one_pass.*`` where the base file has such rates, which are
+        those of programming with verify and stay), the rates of each type at each condition
+        (``condition0.type1``...), 1T1R and 2T2R rates that the fitted populations give at that first condition, and
+        counted where resistances were measured, and the model's ``error_model.spread`` and, where it can be told,
+        ``error_model.shift``.
 
     Raises:
         UserMistake: runs of several chips or of other cells, or data that cannot be fitted.
@@ -130,8 +134,13 @@ def fit_bit_error_runs(runs: Sequence[Run], base: DeviceFile) -> Fit:
     conditions = [at for one in several for at in one.conditions]
     errors, trials = (np.concatenate(each) for each in zip(*(_counts(one) for one in several), strict=True))
     first = several[0]
-    parameters: dict[str, Estimate] = _read_error(first, stuck)
+    working = np.array([switches(base.model, at) for at in conditions])
+    # A base file that has rates got them from programming with verify: one pass errs more, and must not replace them.
+    section = "read_error" if base.model.read_error is None else "one_pass"
+    parameters: dict[str, Estimate] = _read_error(several, stuck, int(np.argmax(working)), section)
     report = [f"{int(stuck.sum())} of {len(stuck)} cells are stuck"]
+    if section != "read_error":
+        report.append("the base file's read_error.* are kept: these runs programmed in one pass, without verifying")
     for index, at in enumerate(conditions):
         report.append(f"condition {index}: {_text(at)}")
         for place, name in enumerate(TYPES):
@@ -141,12 +150,26 @@ def fit_bit_error_runs(runs: Sequence[Run], base: DeviceFile) -> Fit:
                 parameters[f"condition{index}.{name}"] = rate
                 none = "" if errors[index, place].any() else f", no error in {int(trials[index, place].sum())} reads"
                 report.append(f"condition {index}, {name}: {rate}{none}")
-    modelled = [model_at(base.model, at) for at in conditions]
-    senses = [
-        Condition.of(model, at["sense_vdd_v"], at["window_s"]) for model, at in zip(modelled, conditions, strict=True)
-    ]
+    for index in np.flatnonzero(~working).tolist():
+        report.append(
+            f"condition {index}: devices of the base file do not switch at these supplies; left out of the error model"
+        )
+    outliers = tuple(
+        Outlier(int(row), int(col), 0, "stuck", f"cell at row {row}, column {col}") for row, col in first.cells[stuck]
+    )
     good = ~stuck
-    found = fit_error_model(errors[..., good], trials[..., good], senses)
+    if not working.any():
+        problem = (
+            "at no condition do devices of the base file switch, so that the errors tell nothing of its populations"
+        )
+        return Fit(parameters, int(good.sum()), False, (problem,), tuple(report), outliers)
+    modelled = {index: model_at(base.model, conditions[index]) for index in np.flatnonzero(working).tolist()}
+    senses = [
+        Condition.of(model, conditions[index]["sense_vdd_v"], conditions[index]["window_s"])
+        for index, model in modelled.items()
+    ]
+    errors, trials = errors[working][..., good], trials[working][..., good]
+    found = fit_error_model(errors, trials, senses)
     parameters["error_model.spread"] = found.spread
     report.append(f"spreads of ln R are {found.spread} times those of the base file")
     if found.shift is not None:
@@ -159,9 +182,30 @@ def fit_bit_error_runs(runs: Sequence[Run], base: DeviceFile) -> Fit:
         )
     parameters |= _cells_compared(found, senses[0])
     parameters |= _measured_errors(runs, report)
-    outliers = tuple(Outlier(int(row), int(col), 0, "stuck cell") for row, col in first.cells[stuck])
-    checks = tuple(_checks(found, errors[..., good], trials[..., good]))
-    return Fit(parameters, int(good.sum()), True, (), tuple(report), outliers, checks)
+    patterns = _patterns(several, modelled, conditions, good)
+    checks, simulated = posterior_checks(patterns, first.cells[good, 1], found)
+    axis = axis_of([conditions[index] for index in modelled], _labels(runs[0]))
+    drawn = overlays(patterns, errors, trials, found, axis, simulated)
+    compared = compare(errors, trials, found)
+    return Fit(parameters, int(good.sum()), True, (), tuple(report), outliers, checks, compared, drawn)
+
+
+def switches(model: DeviceModel, at: Mapping[str, float]) -> bool:
+    """Whether the supplies of a condition set and reset devices of the model."""
+    needed = model.thresholds
+    return (
+        at["set_vddc_v"] >= needed.set_vddc_v
+        and at["set_vddr_v"] >= needed.set_vddr_v
+        and at["reset_vddc_v"] >= needed.reset_vddc_v
+        and at["reset_vddr_v"] >= needed.reset_vddr_v
+    )
+
+
+def _labels(run: Run) -> dict[str, str]:
+    """Description of each quantity of a condition; the temperature that was asked for is told by the measured one."""
+    table = run.tables["conditions"]
+    columns = [each for each in table.columns if each.name not in ("condition", "asked_temperature_c")]
+    return {each.name: each.description + ("" if each.units == "1" else f" ({each.units})") for each in columns}
 
 
 def stuck_cells(several: Sequence[Reads]) -> NDArray[np.bool_]:
@@ -183,41 +227,35 @@ def stuck_cells(several: Sequence[Reads]) -> NDArray[np.bool_]:
     return np.asarray((always[1] & never[-1]) | (always[-1] & never[1]) | (always[1] & always[-1]))
 
 
-def majority(sensed: NDArray[np.int8]) -> NDArray[np.int8]:
-    """What most of the repeated reads ``(patterns, repeats, cells)`` say; 0 where they are even or undecided."""
-    votes = np.stack([(sensed == value).sum(axis=1) for value in (0, 1, -1)])
-    return np.asarray(np.array([0, 1, -1], dtype=np.int8)[votes.argmax(axis=0)])
-
-
 def _counts(one: Reads) -> tuple[Counts, Counts]:
     """Errors and trials of each type, ``(conditions, 3, cells)``."""
-    target, sensed = one.target[:, None], one.sensed
-    weight, zero = np.broadcast_to(target != 0, sensed.shape), np.broadcast_to(target == 0, sensed.shape)
-    wrong = (weight & (sensed == -target), weight & (sensed == 0), zero & (sensed != 0))
-    tried = (weight, weight, zero)
     shape = (len(one.conditions), len(TYPES), len(one.cells))
     errors, trials = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.int64)
-    for place in range(len(TYPES)):
-        np.add.at(errors[:, place], one.of_pattern, wrong[place].sum(axis=1))
-        np.add.at(trials[:, place], one.of_pattern, tried[place].sum(axis=1))
+    for place, (wrong, tried) in enumerate(wrong_reads(one.target, one.sensed)):
+        np.add.at(errors[:, place], one.of_pattern, wrong.sum(axis=1))
+        np.add.at(trials[:, place], one.of_pattern, tried.sum(axis=1))
     return errors, trials
 
 
-def _read_error(one: Reads, stuck: NDArray[np.bool_]) -> dict[str, Estimate]:
-    here = one.of_pattern == 0
+def _read_error(several: Sequence[Reads], stuck: Mask, condition: int, section: str) -> dict[str, Estimate]:
+    """What a device file keeps of read errors, at one condition, counted through all runs."""
+    one = several[0]
+    for following in several[1:]:
+        if condition < len(one.conditions):
+            break
+        condition, one = condition - len(one.conditions), following
+    here = one.of_pattern == condition
     sensed, target = one.sensed[here], one.target[here]
-    voted = majority(sensed)
     patterns, repeats = sensed.shape[:2]
     if stuck.all():
         raise UserMistake("bit errors: every cell is stuck; is the array formed, and are the rails of SENSE right?")
-    found = {
-        "read_error.stuck_fraction": binomial_rate(int(stuck.sum()), len(stuck)),
-        "read_error.random_rate": clustered_rate((voted != target).sum(axis=0)[~stuck], patterns),
-    }
-    if repeats > 1:
-        flipped = (sensed != voted[:, None]).sum(axis=(0, 1))
-        found["read_error.transient_rate"] = clustered_rate(flipped, patterns * repeats)
-    return found
+    found = {"stuck_fraction": binomial_rate(int(stuck.sum()), len(stuck))}
+    if repeats == 1:
+        found["random_rate"] = clustered_rate((sensed[:, 0] != target).sum(axis=0)[~stuck], patterns)
+    else:
+        for name, errors in zip(("random_rate", "transient_rate"), paired_errors(target, sensed), strict=True):
+            found[name] = clustered_rate(errors.sum(axis=0)[~stuck], patterns * repeats)
+    return {f"{section}.{name}": rate for name, rate in found.items()}
 
 
 def _cells_compared(found: ErrorModelFit, at: Condition) -> dict[str, Estimate]:
@@ -274,22 +312,20 @@ def _measured_errors(runs: Sequence[Run], report: list[str]) -> dict[str, Estima
     return {"one_t1r.measured": single, "two_t2r.measured": double}
 
 
-def _checks(found: ErrorModelFit, errors: Counts, trials: Counts) -> list[Check]:
-    """The count of each condition and type against what the model expects of as many trials."""
-    from scipy import stats
-
-    checks = []
-    for index, place in np.argwhere(trials.any(axis=2)).tolist():
-        count, number = int(errors[index, place].sum()), int(trials[index, place].sum())
-        low, high = found.predicted[1:, index, place]
-        effective = max(number / found.design_effect, 1.0)
-        least, most = (
-            float(stats.binom.ppf(quantile, round(effective), rate)) / round(effective) * number
-            for quantile, rate in ((0.005, low), (0.995, high))
-        )
-        name = f"condition {index}, {TYPES[place]}"
-        checks.append(Check.within(name, count, least, most, f"{count} errors, {least:.0f} to {most:.0f} predicted"))
-    return checks
+def _patterns(
+    several: Sequence[Reads], models: Mapping[int, DeviceModel], conditions: Sequence[Mapping[str, float]], good: Mask
+) -> list[Read]:
+    """What was programmed and read of the cells that are not stuck, condition by condition."""
+    found, before = [], 0
+    for one in several:
+        for index in range(len(one.conditions)):
+            here, number = one.of_pattern == index, before + index
+            if here.any() and number in models:
+                at = conditions[number]
+                target, sensed = one.target[here][:, good], one.sensed[here][..., good]
+                found.append(Read(number, models[number], at["sense_vdd_v"], at["window_s"], target, sensed))
+        before += len(one.conditions)
+    return found
 
 
 def _text(at: Mapping[str, float]) -> str:

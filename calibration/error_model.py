@@ -37,6 +37,7 @@ SHIFTS = np.linspace(-2.5, 2.5, 101)
 """Grid of the posterior: factors on the spreads, and shifts of ln of the ratio of the medians."""
 
 FEWEST_CELLS = 8
+MOST_WRONG = 0.5
 DRAWS = 400
 _NODES = np.linspace(-8.0, 8.0, 129)
 _WEIGHTS = np.exp(-0.5 * _NODES**2) / np.exp(-0.5 * _NODES**2).sum()
@@ -79,6 +80,7 @@ class ErrorModelFit:
         design_effect: by how much the trials are fewer than they look.
         predicted: value, low and high ``(3, conditions, 3)`` of the rate of each type at each condition.
         draws: ``(DRAWS, 2)`` spreads and shifts of the posterior.
+        log_likelihood: over the design effect, ``(len(SPREADS), len(SHIFTS))``; one shift, 0, where none can be told.
     """
 
     spread: Estimate
@@ -86,6 +88,7 @@ class ErrorModelFit:
     design_effect: float
     predicted: Floats
     draws: Floats
+    log_likelihood: Floats
 
 
 def fit_error_model(errors: Integers, trials: Integers, conditions: list[Condition]) -> ErrorModelFit:
@@ -105,6 +108,11 @@ def fit_error_model(errors: Integers, trials: Integers, conditions: list[Conditi
         raise UserMistake("bit errors: errors must be 0 or more and no more than the trials")
     if errors.shape[2] < FEWEST_CELLS:
         raise UserMistake(f"bit errors: {errors.shape[2]} cells were read; a fit needs at least {FEWEST_CELLS}")
+    if (share := least_wrong(errors, trials)) > MOST_WRONG:
+        raise UserMistake(
+            f"bit errors: {share:.0%} of the reads are wrong at best, as many as without weights; are the devices "
+            "formed, do they switch at these conditions, and are the rails of SENSE right?"
+        )
     gaps = {round(one.populations.gap, 3) for one, count in zip(conditions, errors, strict=True) if count.any()}
     shifts = SHIFTS if len(gaps) > 1 else np.zeros(1)
     spread, shift = (grid.ravel() for grid in np.meshgrid(SPREADS, shifts, indexing="ij"))
@@ -114,7 +122,8 @@ def fit_error_model(errors: Integers, trials: Integers, conditions: list[Conditi
     log_posterior = (wrong * np.log(rates) + right * np.log1p(-rates)).sum(axis=(0, 1)) / effect
     posterior = np.exp(log_posterior - log_posterior.max())
     posterior /= posterior.sum()
-    by_spread = posterior.reshape(len(SPREADS), -1).sum(axis=1)
+    table = posterior.reshape(len(SPREADS), -1)
+    by_spread = table.sum(axis=1)
     if by_spread[-1] > 0.01:
         raise UserMistake(
             f"bit errors: more than populations {SPREADS[-1]:g} times as wide as the base file's give; "
@@ -123,12 +132,19 @@ def fit_error_model(errors: Integers, trials: Integers, conditions: list[Conditi
     found = _quantiles(SPREADS, by_spread)
     if not errors.any():
         found = Estimate(found.value, 0.0, found.high, "1")
-    told = None if len(shifts) == 1 else _quantiles(SHIFTS, posterior.reshape(len(SPREADS), -1).sum(axis=0))
+    told = None if len(shifts) == 1 else _quantiles(SHIFTS, table.sum(axis=0))
     flat = rates.reshape(-1, rates.shape[2])
     predicted = np.stack([_weighted(each, posterior) for each in flat], axis=1).reshape(3, len(conditions), 3)
     chosen = np.searchsorted(np.cumsum(posterior), (np.arange(DRAWS) + 0.5) / DRAWS)
     draws = np.stack([spread, shift], axis=1)[np.minimum(chosen, len(spread) - 1)]
-    return ErrorModelFit(found, told, effect, predicted, draws)
+    return ErrorModelFit(found, told, effect, predicted, draws, log_posterior.reshape(len(SPREADS), -1))
+
+
+def least_wrong(errors: Integers, trials: Integers) -> float:
+    """Share of wrong reads at the best condition; a read of a weight is a trial of both type 1 and type 2."""
+    reads = (trials[:, 0] + trials[:, 2]).sum(axis=1)
+    wrong = errors.sum(axis=(1, 2))
+    return float((wrong[reads > 0] / reads[reads > 0]).min(initial=1.0))
 
 
 def design_effect(errors: Integers, trials: Integers) -> float:

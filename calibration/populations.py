@@ -56,6 +56,8 @@ class PopulationFit:
         cycles: how many readings of them, those of one cycle counted once.
         censored: how many of these lay beyond the meter's range.
         outliers: device indices that were left out, rising.
+        draws: ``(n, 4)`` of the mean of ln R and of its variances between devices, cycles and readings; one that is not
+            known is 0, and part of the one before.
     """
 
     median_ohm: Estimate
@@ -67,9 +69,10 @@ class PopulationFit:
     cycles: int
     censored: int
     outliers: Integers
+    draws: Floats
 
 
-class _Cycles(NamedTuple):
+class Cycles(NamedTuple):
     """One value per device and cycle: device index from 0, ln R or its bound, censoring, and the noise left in it."""
 
     device: Integers
@@ -130,7 +133,7 @@ def fit_population(
             "is the meter saturated, or the array not formed?"
         )
     members = np.cumsum(~out) - 1
-    cycles = _per_cycle(members[index[kept]], cycle[kept], logs[kept], side[kept])
+    cycles = per_cycle(members[index[kept]], cycle[kept], logs[kept], side[kept])
     if (np.bincount(np.bincount(cycles.device))[2:].sum()) < FEWEST_REPEATED:
         # too few to tell the spreads apart: each device counts once
         first = np.unique(cycles.device, return_index=True)[1]
@@ -159,8 +162,11 @@ def _medians(index: Integers, logs: Floats, devices: int) -> Floats:
     return np.asarray(0.5 * (ordered[start + (count - 1) // 2] + ordered[start + count // 2]))
 
 
-def _per_cycle(device: Integers, cycle: Integers, logs: Floats, side: NDArray[np.int8]) -> _Cycles:
-    """Means of the readings of each cycle; one that is mostly beyond the range counts as beyond its median bound."""
+def per_cycle(device: Integers, cycle: Integers, logs: Floats, side: NDArray[np.int8]) -> Cycles:
+    """Means of the readings of each cycle, devices indexed from 0.
+
+    One that is mostly beyond the range counts as beyond its mean bound.
+    """
     keys, which, readings = np.unique(np.stack([device, cycle]), axis=1, return_inverse=True, return_counts=True)
     which = which.reshape(-1)
     mean_side = np.bincount(which, side) / readings
@@ -171,7 +177,7 @@ def _per_cycle(device: Integers, cycle: Integers, logs: Floats, side: NDArray[np
     plain = counted & (beyond[which] == 0)
     squares = float(np.square(logs - value[which])[plain].sum())
     freedom = int(plain.sum() - (beyond == 0).sum())
-    return _Cycles(
+    return Cycles(
         keys[0], value, beyond, squares, freedom, float(np.mean(1.0 / number[beyond == 0])) if freedom > 0 else 0.0
     )
 
@@ -205,7 +211,7 @@ class _Drawn(NamedTuple):
     c2c: Floats | None
 
 
-def _sums(cycles: _Cycles, values: Floats | None = None) -> _Sums:
+def _sums(cycles: Cycles, values: Floats | None = None) -> _Sums:
     y = cycles.value[None] if values is None else values
     count = np.bincount(cycles.device)
     order = np.argsort(cycles.device, kind="stable")
@@ -252,7 +258,7 @@ def _drawn(sums: _Sums, draws: int, rng: np.random.Generator) -> _Drawn:
     return _Drawn(mean, d2d, c2c if sums.freedom > 0 else None)
 
 
-def _augmented(cycles: _Cycles, rng: np.random.Generator) -> _Drawn:
+def _augmented(cycles: Cycles, rng: np.random.Generator) -> _Drawn:
     """Draw the pivots in turn with the readings beyond the range, in several chains at once."""
     beyond = np.flatnonzero(cycles.censored)
     side = cycles.censored[beyond].astype(np.float64)
@@ -297,8 +303,9 @@ def _beyond(bound: Floats, side: Floats, centre: Floats, sigma: Floats, rng: np.
     return np.asarray(centre + side * sigma * np.maximum(-ndtri(tail), distance))
 
 
-def _fit(cycles: _Cycles, drawn: _Drawn, rng: np.random.Generator, outliers: Integers) -> PopulationFit:
+def _fit(cycles: Cycles, drawn: _Drawn, rng: np.random.Generator, outliers: Integers) -> PopulationFit:
     c2c, noise = drawn.c2c, None
+    squared = np.zeros(len(drawn.mean))
     if cycles.noise_freedom > 0:
         squared = cycles.noise_ss / rng.chisquare(cycles.noise_freedom, len(drawn.mean))
         noise = _quantiles(np.sqrt(squared), "1")
@@ -316,6 +323,7 @@ def _fit(cycles: _Cycles, drawn: _Drawn, rng: np.random.Generator, outliers: Int
         len(cycles.device),
         int((cycles.censored != 0).sum()),
         outliers,
+        np.stack([drawn.mean, drawn.d2d, np.zeros(len(squared)) if c2c is None else c2c, squared], axis=1),
     )
 
 

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from calibration.estimate import Estimate
 from calibration.populations import PopulationFit, fit_population
-from calibration.result import Band, Check, Fit, Outlier, Overlay
+from calibration.resistance_judging import Members, judge
+from calibration.result import Check, Comparison, Fit, Outlier, Overlay
 from calibration.run_conditions import conditions_of, flag_code, hrs_to_reference, lrs_to_reference
 from calibration.script import run_script
 from data.device_files import DeviceFile
@@ -28,10 +29,6 @@ SCALES = {"LRS": ("lrs", "SET", lrs_to_reference), "HRS": ("hrs", "RESET", hrs_t
 ADDRESS = ("row", "col", "device")
 UNWORN_SHARE = 0.01
 """Of the cyclability: readings after more cycles are left out of a fit, for wear moves and widens the HRS."""
-
-SHAPE_POINTS = 25
-SHAPE_SIGMAS = 4.0
-"""A sample's distribution may differ from the fitted one by so many standard errors at its worst point."""
 
 
 class Readings(NamedTuple):
@@ -130,6 +127,7 @@ def fit_resistance_runs(runs: Sequence[Run], base: DeviceFile) -> Fit:
     report, problems = [], []
     outliers: dict[tuple[int, int, int], list[str]] = {}
     checks: list[Check] = []
+    comparisons: list[Comparison] = []
     overlays: list[Overlay] = []
     devices = 0
     for state, (section, _, _) in SCALES.items():
@@ -144,9 +142,10 @@ def fit_resistance_runs(runs: Sequence[Run], base: DeviceFile) -> Fit:
             )
         for row, col, device in data.addresses[found.outliers].tolist():
             outliers.setdefault((row, col, device), []).append(f"{state} out of the population")
-        overlay, check = _shape(state, data, found)
-        overlays.append(overlay)
-        checks.append(check)
+        judged = judge(state, _members(data, found), found)
+        checks += judged.checks
+        comparisons += judged.comparisons
+        overlays += judged.overlays
         devices = max(devices, found.devices)
     virgin = _virgin(runs)
     if virgin is not None:
@@ -160,7 +159,7 @@ def fit_resistance_runs(runs: Sequence[Run], base: DeviceFile) -> Fit:
         tuple(report),
         tuple(Outlier(*address, reason=_reason(reasons)) for address, reasons in sorted(outliers.items())),
         tuple(checks),
-        (),
+        tuple(comparisons),
         tuple(overlays),
     )
 
@@ -195,45 +194,12 @@ def _reason(reasons: Sequence[str]) -> str:
     return "neither state in its population: broken or never formed" if len(reasons) > 1 else reasons[0]
 
 
-def _shape(state: str, data: Readings, found: PopulationFit) -> tuple[Overlay, Check]:
-    """The distribution of all readings against the fitted log-normal, and how far they lie apart at most."""
-    from scipy.special import ndtr
-
+def _members(data: Readings, found: PopulationFit) -> Members:
     kept = ~np.isin(data.device, found.outliers)
-    # a reading beyond the range is sorted to its end: the share below any point in between stays right
-    reach = np.where(data.censored[kept] > 0, np.inf, np.where(data.censored[kept] < 0, 0.0, data.resistance_ohm[kept]))
-    inside = np.sort(data.resistance_ohm[kept & (data.censored == 0)])
-    x = np.quantile(inside, np.linspace(0.01, 0.99, SHAPE_POINTS))
-    share = np.mean(reach <= x[:, None], axis=1)
-    expected, low, high = (
-        ndtr((np.log(x) - np.log(median)) / found.sigma.value)
-        for median in (found.median_ohm.value, found.median_ohm.high, found.median_ohm.low)
-    )
-    # readings of one device go together: between devices and readings lies the number that counts
-    count = _effective(found, int(kept.sum()))
-    error = np.sqrt(np.maximum(expected * (1.0 - expected), 1e-4) / count)
-    wide = 1.96 * error
-    overlay = Overlay(
-        f"{state} of {found.devices} devices",
-        "resistance at the reference condition (ohm)",
-        "share of readings below",
-        True,
-        False,
-        Band(x, share, np.maximum(share - wide, 0.0), np.minimum(share + wide, 1.0)),
-        Band(x, expected, low, high),
-    )
-    worst = float(np.max(np.abs(share - expected) / error))
-    return overlay, Check.within(
-        f"{state} is log-normal", worst, 0.0, SHAPE_SIGMAS, f"largest distance {worst:.1f} standard errors"
-    )
-
-
-def _effective(found: PopulationFit, count: int) -> float:
-    if found.sigma_d2d is None or found.sigma_c2c is None:
-        return float(count)
-    shared = found.sigma_d2d.value**2 / max(found.sigma.value**2, np.finfo(np.float64).tiny)
-    each = count / found.devices
-    return count / (1.0 + (each - 1.0) * shared)
+    devices, index = np.unique(data.device[kept], return_inverse=True)
+    row, col, _ = data.addresses[devices].T
+    logs = np.log(data.resistance_ohm[kept])
+    return Members(index.reshape(-1).astype(np.int64), data.cycle[kept], logs, data.censored[kept], row, col)
 
 
 def _virgin(runs: Sequence[Run]) -> PopulationFit | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import importlib
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -133,7 +134,11 @@ def _open(kind: Kind, path: Path, base: DeviceFile) -> Run:
 def _refuse_twice(runs: Sequence[Run]) -> None:
     """Refuse records that would count twice."""
     seen: dict[Path, Path] = {}
+    contents: dict[str, Path] = {}
     for run in runs:
+        same = contents.setdefault(hashlib.sha256(run.path.read_bytes()).hexdigest(), run.path)
+        if same.resolve() != run.path.resolve():
+            raise UserMistake(f"{run.path} is a copy of {same}, and its records would count twice; name one of them")
         for part in chain(run):
             where = part.path.resolve()
             if where in seen:

@@ -17,14 +17,14 @@ The posterior is sampled, Metropolis within Gibbs; scales have the prior 1 / sca
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from calibration.estimate import LOWER, UPPER, Estimate
-from calibration.sense_posterior import NEAR, Draws, Sampler, Terms
+from calibration.sense_posterior import KEPT_OF_RIVAL, NEAR, Draws, Sampler, Terms
 from models.device_model import Sense
 from models.exceptions import UserMistake
 from models.sense import crossing_time_s, overdrive_ratio
@@ -77,6 +77,11 @@ class SenseFit:
         outliers: ``(cells,)`` bool, left out: their crossing time does not fit their resistance.
         cells: how many told something.
         converged: both halves of the draws agree.
+        draws: ``(kept, 4)`` of the noise, the offset spread, ln of the speed (how much later branches cross than the
+            base file's capacitance has it) and the branch spread.
+        offset_draws: ``(kept, columns)``; both empty without resistances.
+        criteria: deviance information criteria of the fit and, where they were asked for, of the models without offsets
+            and without branch errors.
     """
 
     offset_sigma: Estimate | None
@@ -88,9 +93,14 @@ class SenseFit:
     outliers: Mask
     cells: int
     converged: bool
+    draws: Floats
+    offset_draws: Floats
+    criteria: tuple[float, ...] = ()
 
 
-def fit_sense(data: Counts, base: Sense, group: Integers | None = None, seed: int = 0) -> list[SenseFit]:
+def fit_sense(
+    data: Counts, base: Sense, group: Integers | None = None, seed: int = 0, *, rivals: bool = False
+) -> list[SenseFit]:
     """Fit the amplifiers of one chip, or of several that have nothing in common.
 
     Args:
@@ -99,6 +109,8 @@ def fit_sense(data: Counts, base: Sense, group: Integers | None = None, seed: in
         group: ``(cells,)`` chip of each cell, from 0; columns of different chips need different numbers. One chip by
             default.
         seed: of the draws; the same data give the same fit.
+        rivals: take the information criteria of models without offsets and without branch errors as well, where the
+            resistances are known; it costs half the time again.
 
     Raises:
         UserMistake: shapes that do not fit, NaN, too few cells or columns, resistances of some cells only, supplies
@@ -107,14 +119,14 @@ def fit_sense(data: Counts, base: Sense, group: Integers | None = None, seed: in
     chip = np.zeros(len(data.column), dtype=np.int64) if group is None else group
     known = _check(data)
     data = at_working_supplies(data, base)
-    seen = _crossings(data)
+    seen = crossings(data)
     if not np.isfinite(seen.time).any():
         raise UserMistake(
             "sense: no cell goes from undecided to decided within the windows; choose shorter or longer ones"
         )
     if not known:
         data, seen = _stand_in(data, seen, base)
-    times = _log_times(data, base)
+    times = log_times(data, base)
     late = seen.time - np.take_along_axis(times, seen.branch[..., None], axis=2)[..., 0]
     speed = np.array([np.nanmedian(late[:, chip == one]) for one in range(int(chip.max()) + 1)])
     with np.errstate(invalid="ignore"):
@@ -125,11 +137,18 @@ def fit_sense(data: Counts, base: Sense, group: Integers | None = None, seed: in
             f"sense: {len(np.unique(terms.cell))} cells become decided within the windows; {FEWEST_CELLS} are needed"
         )
     columns, column = np.unique(data.column, return_inverse=True)
-    sampler = Sampler(terms, column.reshape(-1), chip, speed, known, np.random.default_rng(seed))
+    parts = (terms, column.reshape(-1), chip, speed, known)
+    sampler = Sampler(*parts, np.random.default_rng(seed))
     draws = sampler.run()
+    criteria = [draws.criterion]
+    if known and rivals:
+        for offsets, branches in ((False, True), (True, False)):
+            rival = Sampler(*parts, np.random.default_rng(seed), offsets=offsets, branches=branches)
+            criteria.append(rival.run(KEPT_OF_RIVAL).criterion)
     told = np.zeros(len(chip), dtype=bool)
     told[terms.cell] = True
-    return [_fit(one, draws, sampler, columns, outliers & (chip == one), told, base) for one in range(len(speed))]
+    fits = [_fit(one, draws, sampler, columns, outliers & (chip == one), told, base) for one in range(len(speed))]
+    return [replace(fit, criteria=tuple(float(each[one]) for each in criteria)) for one, fit in enumerate(fits)]
 
 
 def at_working_supplies(data: Counts, base: Sense) -> Counts:
@@ -177,7 +196,7 @@ def _check(data: Counts) -> bool:
     return not bool(unknown.all())
 
 
-class _Crossings(NamedTuple):
+class Crossings(NamedTuple):
     """Where cells become decided: ln of the window ``(supplies, cells)``, NaN where not seen; which branch is first."""
 
     vdd_v: Floats
@@ -185,7 +204,8 @@ class _Crossings(NamedTuple):
     branch: Integers
 
 
-def _crossings(data: Counts) -> _Crossings:
+def crossings(data: Counts) -> Crossings:
+    """Where each cell becomes decided at each supply: between the windows at which it mostly is not, and mostly is."""
     supplies = np.unique(data.vdd_v)
     time = np.full((len(supplies), len(data.column)), np.nan)
     ahead = (data.plus - data.minus).sum(axis=0)
@@ -199,10 +219,10 @@ def _crossings(data: Counts) -> _Crossings:
         crossed = decided.any(axis=0) & ~decided[0]
         time[index, crossed] = 0.5 * (logs[first] + logs[np.maximum(first - 1, 0)])[crossed]
     branch = np.broadcast_to(np.where(ahead >= 0, 1, 0), time.shape)
-    return _Crossings(supplies, time, branch)
+    return Crossings(supplies, time, branch)
 
 
-def _stand_in(data: Counts, seen: _Crossings, base: Sense) -> tuple[Counts, _Crossings]:
+def _stand_in(data: Counts, seen: Crossings, base: Sense) -> tuple[Counts, Crossings]:
     """Data of the supply that tells most, with resistances that would explain where each cell becomes decided.
 
     One supply only: from one to the next the offset, which is not known here, moves where that is. The slower branch
@@ -223,17 +243,17 @@ def _stand_in(data: Counts, seen: _Crossings, base: Sense) -> tuple[Counts, _Cro
         minus=np.where(branch == 1, 0, decided),
         undecided=data.undecided[here],
         resistance_ohm=ohms,
-    ), _Crossings(seen.vdd_v[index : index + 1], time, branch)
+    ), Crossings(seen.vdd_v[index : index + 1], time, branch)
 
 
-def _log_times(data: Counts, base: Sense) -> Floats:
+def log_times(data: Counts, base: Sense) -> Floats:
     """Logarithms of the crossing times that the resistances say, ``(supplies, cells, 2)``."""
     supplies = np.unique(data.vdd_v).tolist()
     ohms = np.minimum(data.resistance_ohm, 1e16)
     return np.stack([np.log(crossing_time_s(base, ohms, vdd)) for vdd in supplies])
 
 
-def _terms(data: Counts, times: Floats, seen: _Crossings, speed: Floats, chosen: Mask, base: Sense) -> Terms:
+def _terms(data: Counts, times: Floats, seen: Crossings, speed: Floats, chosen: Mask, base: Sense) -> Terms:
     blocks: list[Terms] = []
     for index, vdd in enumerate(seen.vdd_v.tolist()):
         ratio = overdrive_ratio(base, vdd)
@@ -270,6 +290,7 @@ def _fit(
     known = sampler.known
     mine = np.flatnonzero((sampler.of_column == one) & sampler.told_columns)
     watched = [draws.noise[:, one]] + ([draws.scale[:, one], draws.speed[:, one]] if known else [])
+    kept = len(draws.noise) if known else 0
     speed = _quantiles(np.exp(draws.speed[:, one]), "1")
     return SenseFit(
         _quantiles(np.exp(draws.scale[:, one]), "1") if known else None,
@@ -281,6 +302,8 @@ def _fit(
         outliers,
         int((told & (sampler.chip == one)).sum()),
         all(_settled(each) for each in watched),
+        np.stack([np.exp(draws.noise), np.exp(draws.scale), draws.speed, draws.branch], axis=2)[:, one][:kept],
+        draws.offsets[:kept, mine],
     )
 
 

@@ -20,6 +20,9 @@ NEAR = 0.5
 """Branches whose crossing times differ by more than twice this (in ln) never change their order."""
 
 BURN_IN, KEPT = 600, 2400
+KEPT_OF_RIVAL = 800
+"""Of a chain that only an information criterion is taken of."""
+
 LEAST_SCALE = 1e-4
 CERTAIN = 8.0
 """Standard deviations from which a probability is 1 to all digits."""
@@ -40,13 +43,18 @@ class Terms(NamedTuple):
 
 
 class Draws(NamedTuple):
-    """Draws ``(kept, ...)`` of ln noise, ln offset scale, speed and branch scale of each chip, and of the offsets."""
+    """Draws ``(kept, ...)`` of ln noise, ln offset scale, speed and branch scale of each chip, and of the offsets.
+
+    ``criterion`` is the deviance information criterion of each chip (Spiegelhalter et al., J. R. Stat. Soc. B 64, 583,
+    2002): with ``D`` minus twice the log-likelihood, twice its mean less its value at the mean of all that is drawn.
+    """
 
     noise: Floats
     scale: Floats
     speed: Floats
     branch: Floats
     offsets: Floats
+    criterion: Floats
 
 
 class _Adaptive:
@@ -67,11 +75,26 @@ class _Adaptive:
 
 
 class Sampler:
-    """The chain. Branch errors ``v`` include the speed of the chip; a branch that cannot be told about is just that."""
+    """The chain. Branch errors ``v`` include the speed of the chip; a branch that cannot be told about is just that.
+
+    Args:
+        known: the resistances were measured.
+        offsets, branches: False for the rival model without any offset, or without errors of the branches.
+    """
 
     def __init__(
-        self, terms: Terms, column: Integers, chip: Integers, speed: Floats, known: bool, rng: np.random.Generator
+        self,
+        terms: Terms,
+        column: Integers,
+        chip: Integers,
+        speed: Floats,
+        known: bool,
+        rng: np.random.Generator,
+        *,
+        offsets: bool = True,
+        branches: bool = True,
     ) -> None:
+        self.offsets, self.branches = offsets and known, branches
         self.terms, self.column, self.chip, self.known, self.rng = terms, column, chip, known, rng
         self.of_column = np.zeros(int(column.max()) + 1, dtype=np.int64)
         self.of_column[column] = chip
@@ -107,25 +130,39 @@ class Sampler:
             "speed": _Adaptive(self.chips, 0.01, rng),
         }
 
-    def run(self) -> Draws:
+    def run(self, kept: int = KEPT) -> Draws:
         """All turns of the chain; those of the burn-in are thrown away."""
-        kept = []
+        drawn: list[tuple[Floats, ...]] = []
+        of_chip = self.chip[self.terms.cell]
+        deviance, mean_v, mean_offset, mean_noise = (
+            np.zeros_like(each) for each in (self.noise, self.v, self.offset, self.noise)
+        )
         now = self._log_likelihood(self.v, self.offset, self.noise)
-        for turn in range(BURN_IN + KEPT):
-            for side in (0, 1):
-                now = self._move_branch(side, turn, now)
-            if self.known:
-                now = self._move_offsets(turn, now, together=False)
-                now = self._move_offsets(turn, now, together=True)
-                for name in ("speed", "branch", "scale"):
-                    now = self._move_chip(name, turn, now)
-                self._scales()  # moves branches only where that changes nothing
-            now = self._move_noise(turn, now)
+        for turn in range(BURN_IN + kept):
+            now = self._turn(turn, now)
             if turn >= BURN_IN:
-                kept.append(
-                    (self.noise.copy(), self.scale.copy(), self.speed.copy(), self.branch.copy(), self.offset.copy())
-                )
-        return Draws(*(np.stack(each) for each in zip(*kept, strict=True)))
+                deviance -= 2.0 * self._sum(of_chip, now, self.chips) / kept
+                mean_v += self.v / kept
+                mean_offset += self.offset / kept
+                mean_noise += self.noise / kept
+                state = (self.noise, self.scale, self.speed, self.branch, self.offset)
+                drawn.append(tuple(each.copy() for each in state))
+        at_mean = -2.0 * self._sum(of_chip, self._log_likelihood(mean_v, mean_offset, mean_noise), self.chips)
+        noise, scale, speed, branch, offsets = (np.stack(each) for each in zip(*drawn, strict=True))
+        return Draws(noise, scale, speed, branch, offsets, 2.0 * deviance - at_mean)
+
+    def _turn(self, turn: int, now: Floats) -> Floats:
+        for side in (0, 1) if self.branches else ():
+            now = self._move_branch(side, turn, now)
+        if self.known:
+            if self.offsets:
+                now = self._move_offsets(turn, now, together=False)
+                now = self._move_offsets(turn, now, together=True) if self.branches else now
+            moved = ("speed", *(["branch"] if self.branches else []), *(["scale"] if self.offsets else []))
+            for name in moved:
+                now = self._move_chip(name, turn, now)
+            self._scales()  # moves branches only where that changes nothing
+        return self._move_noise(turn, now)
 
     def _log_likelihood(self, v: Floats, offset: Floats, noise: Floats) -> Floats:
         """Of each term."""
@@ -224,11 +261,19 @@ class Sampler:
 
     def _scales(self) -> None:
         """Draw the speed and the scales of each chip given the branches and offsets, from their exact conditionals."""
+        if self.offsets:
+            self._offset_scale()
+        if self.branches:
+            self._branch_scale()
+
+    def _offset_scale(self) -> None:
         at = self.told_columns
         squares = np.bincount(self.of_column[at], self.offset[at] ** 2, self.chips)
         number = np.bincount(self.of_column[at], None, self.chips)
         drawn = 0.5 * np.log(np.maximum(squares, 1e-300) / self.rng.chisquare(np.maximum(number, 1)))
         self.scale = np.maximum(drawn, math.log(LEAST_SCALE))
+
+    def _branch_scale(self) -> None:
         cell, side = np.nonzero(self.free)
         chip, v = self.chip[cell], self.v[cell, side]
         number = np.maximum(np.bincount(chip, None, self.chips), 2)

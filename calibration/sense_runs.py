@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 from calibration.bit_errors import clustered_rate
 from calibration.estimate import Estimate
-from calibration.result import Check, Fit, Outlier
+from calibration.result import Fit, Outlier
 from calibration.run_conditions import flag_code
 from calibration.script import run_script
 from calibration.sense import Counts, SenseFit, at_working_supplies, fit_sense
+from calibration.sense_judging import Judged, judge
 from data.device_files import DeviceFile
 from data.run_chain import chain, read_parts
 from data.runs import Run
@@ -26,8 +27,6 @@ from models.sense import margins, overdrive_ratio
 Floats = NDArray[np.float64]
 
 OUTCOMES = ("plus", "minus", "undecided")
-ALLOWED = 3.0
-"""Standard errors that counts may differ from the fit by."""
 
 
 class Shmoo(NamedTuple):
@@ -49,12 +48,15 @@ def read_shmoo(run: Run) -> Shmoo:
     patterns = read_parts(parts, "patterns", ["pattern", "target", "verdict"])
     if not len(rows["vdd_v"]) or not len(patterns["pattern"]):
         raise UserMistake(f"{run.path}: nothing was sensed; run the shmoo to its end")
+    if not (np.isfinite(rows["vdd_v"]).all() and np.isfinite(rows["window_s"]).all()):
+        raise UserMistake(f"{run.path}: supplies and windows must be finite numbers; is the file damaged?")
     target = patterns["target"][-1]
     ohms = np.full((*target.shape, 2), np.nan)
     measured = read_parts(parts, "resistances", ["row", "col", "device", "pattern", "in_compliance", "resistance_ohm"])
     good = (measured["pattern"] == patterns["pattern"][-1]) & (measured["in_compliance"] == 0)
     where = tuple(measured[name][good] for name in ("row", "col", "device"))
-    ohms[where] = np.where(np.isfinite(measured["resistance_ohm"][good]), measured["resistance_ohm"][good], 1e15)
+    # infinite is an open device; NaN was not measured
+    ohms[where] = np.minimum(measured["resistance_ohm"][good], 1e15)
     unused = flag_code(run, "patterns", "verdict", "UNUSED")
     chosen = patterns["verdict"][-1] != unused
     if not np.isnan(ohms[chosen]).all():
@@ -85,11 +87,11 @@ def fit_sense_runs(runs: Sequence[Run], base: DeviceFile) -> Fit:
     several = [read_shmoo(run) for run in runs]
     whole = _joined(several, runs)
     whole = whole._replace(counts=at_working_supplies(whole.counts, base.model.sense))
-    found = fit_sense(whole.counts, base.model.sense)[0]
+    found = fit_sense(whole.counts, base.model.sense, rivals=True)[0]
     parameters = {"sense.noise_sigma": found.noise_sigma}
     report = [f"noise {found.noise_sigma} from sense to sense, in ln of the branch resistances, {found.cells} cells"]
     problems: list[str] = []
-    checks: tuple[Check, ...] = ()
+    judged = Judged((), (), ())
     if found.offset_sigma is None or found.node_capacitance_f is None or found.branch_sigma is None:
         problems.append(
             "no resistances were measured: offset and speed cannot be told apart from the devices and are kept"
@@ -110,7 +112,7 @@ def fit_sense_runs(runs: Sequence[Run], base: DeviceFile) -> Fit:
             f"column {column}: offset {offset}" for column, offset in zip(found.columns, found.offsets, strict=True)
         ]
         predicted = predicted_shares(whole, found, base.model.sense)
-        checks = (_check(whole, found, predicted),)
+        judged = judge(whole.counts, found, base.model.sense)
         report += best_point(whole, predicted, "by the fitted amplifiers")[1]
     senses = np.maximum(whole.counts.plus + whole.counts.minus + whole.counts.undecided, 1)
     point, lines = best_point(whole, [getattr(whole.counts, name) / senses for name in OUTCOMES], "as counted")
@@ -120,10 +122,16 @@ def fit_sense_runs(runs: Sequence[Run], base: DeviceFile) -> Fit:
     if not found.converged:
         problems.append("the draws of the posterior have not settled: sense more cells, or at more windows")
     outliers = tuple(
-        Outlier(int(row), int(col), 0, "its crossing time does not fit the resistance of its faster branch")
+        Outlier(
+            int(row),
+            int(col),
+            0,
+            "its crossing time does not fit the resistance of its faster branch",
+            f"cell at row {row}, column {col}",
+        )
         for row, col in whole.cells[found.outliers]
     )
-    return Fit(parameters, found.cells, found.converged, tuple(problems), tuple(report), outliers, checks)
+    return Fit(parameters, found.cells, found.converged, tuple(problems), tuple(report), outliers, *judged)
 
 
 def _joined(several: Sequence[Shmoo], runs: Sequence[Run]) -> Shmoo:
@@ -211,19 +219,6 @@ def predicted_shares(data: Shmoo, found: SenseFit, base: Sense) -> tuple[Floats,
         plus[index] = ndtr((difference - cells.dead_zone[0]) / noise)
         minus[index] = ndtr((-difference - cells.dead_zone[0]) / noise)
     return plus, minus, 1.0 - plus - minus
-
-
-def _check(data: Shmoo, found: SenseFit, predicted: Sequence[Floats]) -> Check:
-    """Decided senses over all points: counted, and by the fitted amplifiers with the measured resistances."""
-    counts = data.counts
-    known = np.isin(counts.column, found.columns) & ~found.outliers
-    decided = (counts.plus + counts.minus)[:, known]
-    senses = decided + counts.undecided[:, known]
-    left = (decided - (predicted[0] + predicted[1])[:, known] * senses).sum(axis=0)
-    value = float(left.sum() / senses.sum())
-    allowed = ALLOWED * float(left.std(ddof=1)) * np.sqrt(len(left)) / float(senses.sum())
-    text = f"{value:+.5f} of all senses more decided than by the fit, {allowed:.5f} allowed"
-    return Check.within("decided senses", value, -allowed, allowed, text)
 
 
 if __name__ == "__main__":

@@ -216,7 +216,8 @@ def _listed(runs: list[RunSummary], others: list[Unreadable], total: int, folder
         )
         for run in runs
     ]
-    lines = [f"{total} runs in {folder}" if len(runs) == total else f"{len(runs)} of {total} runs in {folder}"]
+    counted = f"{total} {'run' if total == 1 else 'runs'} in {folder}"
+    lines = [counted if len(runs) == total else f"{len(runs)} of {counted}"]
     if rows:
         lines += _aligned([LIST_HEADER, *rows])
     return lines + [f"not a run: {other.reason}" for other in others]

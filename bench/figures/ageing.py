@@ -132,10 +132,12 @@ def _wrong_senses(axis: Any, records: Records, x_of_point: dict[int, float]) -> 
 
 
 def _from_zero(axes: tuple[Any, ...], label: str, values: NDArray[Any]) -> None:
-    """From 0 on, logarithmic after the first value above it."""
+    """Logarithmic; from 0 on, and linear up to the first value above it, where something was seen at 0."""
     later = values[values > 0]
     for axis in axes:
-        if later.size:
+        if later.size == values.size:
+            axis.set_xscale("log")
+        elif later.size:
             least = float(later.min())
             axis.set_xscale("symlog", linthresh=least)
             axis.set_xlim(-0.2 * least, 1.4 * float(values.max()))

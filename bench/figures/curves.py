@@ -44,6 +44,7 @@ def staircases(records: Records) -> Iterator[TitledFigure]:
     branches = np.unique(table["branch"])
     figure, (axis,) = panels(1, 8.4, 5.0)
     count = 0
+    drawn: list[NDArray[np.float64]] = []
     for branch, (colour, marker) in zip(branches, looks(len(branches)), strict=True):
         chosen = table["branch"] == branch
         part = {name: values[chosen] for name, values in table.items()}
@@ -52,8 +53,9 @@ def staircases(records: Records) -> Iterator[TitledFigure]:
         count = max(count, len(curves))
         if len(branches) == 1:
             _faint(axis, pulses, curves)
+            drawn = [curves]
         banded(axis, pulses, curves, colour, marker, f"VDDC {part['vddc_v'][0]:g} V, median of {len(curves)}")
-    ohm_axis(axis)
+    ohm_axis(axis, "y", drawn)
     axis.set(xlabel="weak-RESET pulses since SET")
     axis.legend(fontsize=9)
     axis.set_title(records.title, fontsize=11)
@@ -78,7 +80,7 @@ def short_staircases(records: Records) -> Iterator[TitledFigure]:
     figure, (axis,) = panels(1, 8.4, 5.0)
     _faint(axis, pulses, curves)
     banded(axis, pulses, curves, BLUE, "o", f"median of {plural(len(curves), 'device')}, with quartiles")
-    ohm_axis(axis)
+    ohm_axis(axis, "y", [curves])
     axis.set(xlabel="weak-RESET pulses since SET")
     axis.legend(fontsize=9)
     axis.set_title(records.title, fontsize=11)

@@ -26,7 +26,7 @@ def overlay(runs: Sequence[Run]) -> TitledFigure | None:
             figure, (axis,) = panels(1, 9.0, 5.2)
             for records, (colour, marker) in zip(with_it, looks(len(with_it)), strict=True):
                 draw(axis, records, colour, marker)
-            _finish(axis, name)
+            _finish(axis, name, with_it)
             figure.legend(loc="outside lower center", fontsize=8.5)
             axis.set_title(title, fontsize=11)
             return TitledFigure(name, title, f"{title} of {len(with_it)} runs.", figure)
@@ -67,9 +67,9 @@ def _distribution(axis: Any, records: Records, colour: str, marker: str) -> None
         )
 
 
-def _finish(axis: Any, kind: str) -> None:
+def _finish(axis: Any, kind: str, several: Sequence[Records]) -> None:
     if kind == "distributions":
-        ohm_axis(axis, "x")
+        ohm_axis(axis, "x", [values for records in several for values in populations(records).values()])
         quantile_axis(axis)
         return
     ohm_axis(axis)

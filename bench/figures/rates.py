@@ -201,6 +201,8 @@ def xnor_tables(records: Records) -> Iterator[TitledFigure]:
 
 
 def _products(records: Records) -> Iterator[TitledFigure]:
+    from matplotlib.ticker import MaxNLocator
+
     if not records.has("xnor_vectors", "expected", "sum"):
         return
     table = records.read("xnor_vectors", "expected", "sum")
@@ -216,6 +218,8 @@ def _products(records: Records) -> Iterator[TitledFigure]:
         text = f"{label}: {counts[chosen].sum()} of {counts.sum()} sums"
         axis.scatter(points[chosen, 0], points[chosen, 1], s=size, color=colour, alpha=0.8, label=text, linewidths=0)
     axis.set(xlabel="exact product of weights and inputs", ylabel="agreements minus disagreements, as measured")
+    for scale in (axis.xaxis, axis.yaxis):
+        scale.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
     axis.legend(fontsize=9, loc="upper left", markerscale=0.6)
     axis.set_title(records.title, fontsize=11)
     caption = "Sums of random inputs over random weights against the exact product; big dots stand for many sums."

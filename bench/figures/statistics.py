@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from bench.figures.records import Arrays, Records, TitledFigure, plural
 from bench.figures.style import BLUE, GREY, VERMILION, cumulative, engineering, ohm_axis, panels, quantile_axis
+from calibration.resistance import outlying
 
 STATE_LOOKS = {"LRS": (BLUE, "o"), "HRS": (VERMILION, "s"), "UNKNOWN": (GREY, "^")}
 STATE_LABELS = {"UNKNOWN": "state not known"}
@@ -41,11 +42,16 @@ def _latest(table: Arrays) -> NDArray[np.float64]:
 
 
 def described(values: NDArray[np.float64]) -> str:
-    """Median and spread of resistances: ``median 7.02 kΩ, s.d. of ln R 0.31, 512 devices``."""
+    """Median and spread of resistances: ``median 7.02 kΩ, s.d. of ln R 0.31, 512 devices``.
+
+    Devices that do not belong to the population are left out of the spread, which one of them alone would double.
+    """
     finite = values[np.isfinite(values)]
+    far = outlying(np.log(finite))
     text = f"median {engineering(float(np.median(values)), 'Ω')}" if np.isfinite(np.median(values)) else "median open"
     if len(finite) > 1:
-        text += f", s.d. of ln R {np.log(finite).std(ddof=1):.2f}"
+        text += f", s.d. of ln R {np.log(finite[~far]).std(ddof=1):.2f}" if (~far).sum() > 1 else ""
+        text += f" without {plural(int(far.sum()), 'outlier')}" if far.any() else ""
     text += f", {plural(len(values), 'device')}"
     return text if len(finite) == len(values) else f"{text}, {len(values) - len(finite)} open"
 
@@ -60,7 +66,7 @@ def resistance_distributions(records: Records) -> Iterator[TitledFigure]:
         colour, marker = STATE_LOOKS[name]
         label = f"{STATE_LABELS.get(name, name)}: {described(values)}"
         axis.plot(*cumulative(values), marker, color=colour, markersize=4, label=label)
-    ohm_axis(axis, "x")
+    ohm_axis(axis, "x", list(found.values()))
     quantile_axis(axis)
     figure.legend(loc="outside lower center", fontsize=9)
     axis.set_title(records.title, fontsize=11)
@@ -118,11 +124,13 @@ def forming_distributions(records: Records) -> Iterator[TitledFigure]:
     median = f", median {np.median(table['vddc_v'][formed]):.3g} V" if formed.any() else ""
     volts.set(xlabel="VDDC of the pulse that formed it (V)", ylabel="devices")
     volts.set_title(f"{int(formed.sum())} formed{median}; {never} never formed", fontsize=11)
+    drawn = []
     for name, text, colour, marker in (("before_ohm", "before", GREY, "^"), ("after_ohm", "after", BLUE, "o")):
         values = table[name][~np.isnan(table[name])]
         if np.isfinite(values).any():
             ohms.plot(*cumulative(values), marker, color=colour, markersize=4, label=f"{text}: {described(values)}")
-    ohm_axis(ohms, "x")
+            drawn.append(values)
+    ohm_axis(ohms, "x", drawn)
     quantile_axis(ohms)
     figure.legend(loc="outside lower center", fontsize=9)
     figure.suptitle(records.title, fontsize=11)

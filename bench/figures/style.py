@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from calibration.resistance import outlying
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -26,6 +28,8 @@ UNMEASURED = "#f4f4f4"
 DPI = 110
 
 QUANTILE_REACH = 3.6
+BEYOND_MEMBERS = 3.0
+"""A resistance axis ends at this factor beyond the populations on it."""
 _PERCENTS = (0.1, 1.0, 10.0, 50.0, 90.0, 99.0, 99.9)
 
 
@@ -78,10 +82,42 @@ def engineering(value: float, unit: str) -> str:
     return str(EngFormatter(unit=unit, places=None)(float(f"{value:.3g}")))
 
 
-def ohm_axis(axis: Any, direction: str = "y") -> None:
-    """Resistance on a log axis, with SI prefixes."""
+def ohm_axis(axis: Any, direction: str = "y", groups: Sequence[NDArray[np.float64]] = ()) -> None:
+    """Resistance on a log axis, with SI prefixes.
+
+    Args:
+        groups: the populations that are drawn, ``(devices,)`` or ``(devices, points)`` each. Where devices lie far out
+            of them the axis ends half a decade beyond the members, and its label says how many are out of range.
+    """
+    label, members = "resistance (Ω)", members_ohm(groups)
+    # before the limits are set: one that is left open is then found among positive numbers
+    getattr(axis, f"set_{direction}scale")("log")
+    if members is not None:
+        low, high = members[0] / BEYOND_MEMBERS, members[1] * BEYOND_MEMBERS
+        finite = [np.where(np.isfinite(each), each, np.nan).reshape(len(each), -1) for each in groups]
+        below = sum(int((each < low).any(axis=1).sum()) for each in finite)
+        above = sum(int((each > high).any(axis=1).sum()) for each in finite)
+        limits = (low if below else None, high if above else None)
+        getattr(axis, f"set_{direction}lim")(*limits)
+        told = [f"{number} {side}" for number, side in ((below, "below"), (above, "above")) if number]
+        label += f"; out of range: {', '.join(told)}" if told else ""
     logarithmic(axis, direction, "Ω")
-    getattr(axis, f"set_{direction}label")("resistance (Ω)")
+    getattr(axis, f"set_{direction}label")(label)
+
+
+def members_ohm(groups: Iterable[NDArray[np.float64]]) -> tuple[float, float] | None:
+    """The range in ohm of devices that belong to their populations; None where nothing finite was measured.
+
+    Args:
+        groups: resistances of one population each. Open devices read some TΩ, which is the meter's noise, and would
+            press everything else on an axis together.
+    """
+    ends: list[float] = []
+    for values in groups:
+        known = values[np.isfinite(values) & (values > 0.0)]
+        kept = known[~outlying(np.log(known))]
+        ends += [float(kept.min()), float(kept.max())] if kept.size else []
+    return (min(ends), max(ends)) if ends else None
 
 
 def logarithmic(axis: Any, direction: str, unit: str = "") -> None:

@@ -9,6 +9,7 @@ from pydantic import Field
 from bench.procedure import CellMask, CellsDone, Parameters, Procedure, Progress, Steps
 from bench.procedures.measuring import BATCH
 from bench.procedures.tables import RESISTANCES, ProgrammedState, resistance_ohm, resistance_records
+from calibration.resistance import outlying
 from drivers.chip import Chip
 from models.cells import Device, cell_mask_to_devices
 
@@ -63,14 +64,18 @@ def _spread(values: NDArray[np.float64]) -> dict[str, float | None]:
     """Noise from reading to reading and spread from device to device, as standard deviations of ln R.
 
     Args:
-        values: in ohm, ``(devices, repeats)``; devices with a reading that is infinite are left out.
+        values: in ohm, ``(devices, repeats)``. Devices that read open, or lie out of the population of the others, are
+            left out and counted: a single one would be most of the spread.
     """
     logs = np.log(values[np.isfinite(values).all(axis=1)])
+    logs = logs[~outlying(logs.mean(axis=1))]
+    left_out = len(values) - len(logs)
     if not len(logs):
-        return {"reading_sd": None, "device_sd": None}
+        return {"reading_sd": None, "device_sd": None, "left_out_of_sd": left_out}
     repeats = logs.shape[1]
     noise = float(np.sqrt(np.mean(np.var(logs, axis=1, ddof=1)))) if repeats > 1 else None
-    return {"reading_sd": _rounded(noise), "device_sd": _rounded(float(np.std(logs.mean(axis=1))))}
+    spread = float(np.std(logs.mean(axis=1)))
+    return {"reading_sd": _rounded(noise), "device_sd": _rounded(spread), "left_out_of_sd": left_out}
 
 
 def _rounded(value: float | None) -> float | None:

@@ -17,6 +17,7 @@ from bench.procedure import CellMask, CellsDone, Procedure, Progress, Step, Step
 from bench.procedures.measuring import measure, median, plain
 from bench.procedures.preparing import OnFormedCells, prepare
 from bench.procedures.tables import RESISTANCES, ProgrammedState
+from calibration.resistance import outlying
 from drivers.chip import Chip
 from models.cells import cell_mask_to_devices
 from models.exceptions import UserMistake
@@ -82,10 +83,15 @@ def _cycles(
 
 
 def _summary(state: str, logs: NDArray[np.float64]) -> dict[str, float | None]:
-    """Median, and spread between the cycles of the typical device; devices that ever read open are left out of it."""
+    """Median, and spread between the cycles of the typical device.
+
+    Devices that ever read open, or lie out of the population of the others, are left out of the spread and counted.
+    """
     whole = logs[:, np.isfinite(logs).all(axis=0)]
+    whole = whole[:, ~outlying(whole.mean(axis=0))]
     spread = median(whole.std(axis=0, ddof=1)) if len(logs) > 1 and whole.size else np.nan
     return {
+        f"{state}_left_out_of_sd": logs.shape[1] - whole.shape[1],
         f"{state}_median_ohm": plain(float(np.exp(median(logs.ravel())))),
         f"{state}_cycle_sd": plain(spread),
     }

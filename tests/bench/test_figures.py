@@ -369,3 +369,21 @@ def test_a_run_from_the_wire_has_its_figures(bench: Bench, tmp_path: Path) -> No
     cells[:2, :2] = True
     done = run_procedure(FORMING, FORMING.parse({}), bench, tmp_path, cells=cells)
     assert [each.name for each in figures(open_run(done.run_file))] == ["forming", "forming-map"]
+
+
+def test_open_devices_stretch_neither_the_axis_nor_the_spread(tmp_path: Path) -> None:
+    from bench.figures.statistics import described
+    from bench.figures.style import ohm_axis, panels
+
+    ohms = 7e3 * np.exp(0.2 * np.random.default_rng(0).standard_normal(100))
+    ohms[3:5] = 2e12, np.inf
+    words = described(ohms)
+    assert "without 1 outlier, 100 devices, 1 open" in words
+    assert float(words.split("ln R ")[1].split()[0]) == pytest.approx(0.2, rel=0.2)
+    _, (axis,) = panels(1)
+    axis.plot(ohms, np.arange(100.0), "o")
+    ohm_axis(axis, "x", [ohms])
+    low, high = axis.get_xlim()
+    assert 1e3 < low < ohms.min()
+    assert np.sort(ohms)[-3] < high < 1e5
+    assert axis.get_xlabel() == "resistance (Ω); out of range: 1 above"

@@ -155,6 +155,7 @@ def test_what_cannot_be_fitted_is_refused_with_one_line(command: Command, tmp_pa
     run_file(tmp_path / "rest.h5", resumes="stopped.h5")
     (tmp_path / "cut.h5").write_bytes(whole.read_bytes()[:3000])
     (tmp_path / "junk.h5").write_text("no run")
+    (tmp_path / "copy.h5").write_bytes(whole.read_bytes())
     (tmp_path / "columns.csv").write_text("device,ohm\nA,7e3\n")
     (tmp_path / "numbers.csv").write_text("device,pulse,resistance_ohm\nA,0,7e3\nA,1,nan\n")
     for args, parts in (
@@ -165,6 +166,7 @@ def test_what_cannot_be_fitted_is_refused_with_one_line(command: Command, tmp_pa
         (["sense", "whole.h5"], ["whole.h5: a run of 'weak-reset'", "shmoo"]),
         (["weak-reset", "stopped.h5"], ["stopped.h5: this run is stopped", "--partial"]),
         (["weak-reset", "whole.h5", "whole.h5"], ["whole.h5 is named twice"]),
+        (["weak-reset", "whole.h5", "copy.h5"], ["copy.h5 is a copy of whole.h5"]),
         (["weak-reset", "rest.h5", "stopped.h5", "--partial"], ["stopped.h5 would count twice"]),
         (["weak-reset", "columns.csv"], ["columns.csv: column pulse is missing"]),
         (["weak-reset", "numbers.csv"], ["numbers.csv, line 3", "nan"]),
