@@ -6,6 +6,7 @@ exchange would cost, and remember what was programmed, so that a read answers it
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
@@ -261,6 +262,26 @@ class DrySmu(_Dry):
         self._world.spend(self._world.costs.smu_s)
 
 
+class DryXnor:
+    """Sums that are there at once."""
+
+    def __init__(self, world: DryWorld, row_s: float, geometry: Geometry) -> None:
+        self._world, self._row_s, self._geometry = world, row_s, geometry
+        self._sums: deque[NDArray[np.int16]] = deque()
+
+    def put(self, inputs: NDArray[np.int8]) -> None:
+        """Sum over what was programmed."""
+        rows, cols = self._geometry
+        self._world.transfer(len(inputs) * (cols // 8 + 2 * rows))
+        self._world.work(len(inputs) * rows * (self._row_s + SETUP_S))
+        weights = self._world.sensed()[:rows, :cols]
+        self._sums.append(inputs.astype(np.int16) @ weights.T.astype(np.int16))
+
+    def take(self) -> NDArray[np.int16]:
+        """The oldest sums."""
+        return self._sums.popleft()
+
+
 class DryBoard(_Dry):
     """A controller board that counts, and remembers which devices are low."""
 
@@ -299,14 +320,13 @@ class DryBoard(_Dry):
         self._world.work(repeats * self.geometry.rows * (precharge_s + window_s + SETUP_S))
         return np.repeat(self._world.sensed()[None], repeats, axis=0)
 
-    def xnor(
-        self, inputs: NDArray[np.int8], precharge_s: float, window_s: float, geometry: Geometry
-    ) -> NDArray[np.int16]:
+    def xnor_stream(self, precharge_s: float, window_s: float, geometry: Geometry) -> DryXnor:
         """Sums over what was programmed."""
-        self._world.transfer(len(inputs) * (geometry.cols // 8 + 2 * geometry.rows))
-        self._world.work(len(inputs) * geometry.rows * (precharge_s + window_s + SETUP_S))
-        weights = self._world.sensed()[: geometry.rows, : geometry.cols]
-        return np.asarray(inputs.astype(np.int16) @ weights.T.astype(np.int16), dtype=np.int16)
+        self._checks.xnor_stream(precharge_s, window_s, geometry)
+        return DryXnor(self._world, precharge_s + window_s, geometry)
+
+    def settle(self) -> None:
+        """Nothing is ever on its way."""
 
     def connect_device(self, row: int, col: int, device: Device) -> None:
         """Remember it."""

@@ -2,7 +2,13 @@
 
 Three kinds are told apart, because they act differently in a network: stuck cells, that always read the same weight;
 random programming errors, that differ from pattern to pattern; and transient read errors, that differ from sense to
-sense.
+sense. Marginal cells make both of the latter, so that the two are taken from pairs of senses: with a chance p of a
+wrong sense, different from weight to weight, E[p^2] is that of two wrong senses and E[p (1 - p)] half that of two that
+differ. Together they are E[p], the chance that one sense is wrong; flips from the majority would count the senses that
+err in the right direction as errors, too.
+
+A fourth kind shows in XNOR alone: where an amplifier's offset outweighs the cell, the output stays the same whatever
+the input. A read, which is XNOR with an input of +1, is then right or wrong for good, and verifying selects the right.
 """
 
 from __future__ import annotations
@@ -22,8 +28,8 @@ class BitErrorFit:
 
     Attributes:
         stuck_fraction: of the cells.
-        random_rate: per programmed weight, in cells that are not stuck.
-        transient_rate: per sense.
+        random_rate: chance that two senses of a programmed weight are both wrong, in cells that are not stuck.
+        transient_rate: half the chance that two senses of it differ, likewise.
         bit_error_rate: share of all weights that the majority of their senses read wrong, stuck cells included.
         stuck: ``(rows, cols)`` bool.
         cells: how many were judged.
@@ -54,7 +60,7 @@ def binomial_rate(errors: float, trials: float) -> Estimate:
     return Estimate(float(posterior.median()), low, high, "1")
 
 
-def clustered_rate(errors: NDArray[np.int64], trials_each: int | NDArray[np.int64]) -> Estimate:
+def clustered_rate(errors: NDArray[np.int64] | NDArray[np.float64], trials_each: int | NDArray[np.int64]) -> Estimate:
     """A rate from cells that were each tried several times, and whose errors go together.
 
     The same marginal cells err again and again, so the trials are fewer than they look: their number is divided by the
@@ -62,7 +68,7 @@ def clustered_rate(errors: NDArray[np.int64], trials_each: int | NDArray[np.int6
     nothing was seen, and for a single cell, each cell counts as one trial.
 
     Args:
-        errors: ``(cells,)`` errors of each cell.
+        errors: ``(cells,)`` errors of each cell; fractions where they are means.
         trials_each: trials of each cell, or ``(cells,)`` of them where they differ, at least one each.
     """
     cells, each = len(errors), np.broadcast_to(trials_each, errors.shape)
@@ -73,6 +79,44 @@ def clustered_rate(errors: NDArray[np.int64], trials_each: int | NDArray[np.int6
         return binomial_rate(rate * cells, cells)
     spread = float(np.square(errors - rate * each).sum()) * cells / (cells - 1) / trials**2
     effective = trials / max(1.0, spread / independent)
+    return binomial_rate(rate * effective, effective)
+
+
+def paired_errors(
+    targets: NDArray[np.int8], senses: NDArray[np.int8]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Steady and transient errors of each programmed weight, from all pairs of its senses.
+
+    Args:
+        targets: ``(patterns, ...)``.
+        senses: ``(patterns, repeats, ...)``, two repeats at least.
+
+    Returns:
+        ``(patterns, ...)`` each, counted in senses: how many are wrong as their fellows are, and how many are wrong
+        unlike their fellows; together as many as are wrong.
+    """
+    repeats = senses.shape[1]
+    wrong = (senses != targets[:, None]).sum(axis=1)
+    return wrong * (wrong - 1) / (repeats - 1), wrong * (repeats - wrong) / (repeats - 1)
+
+
+def fixed_output_rate(read_wrong: NDArray[np.float64], xnor_wrong: NDArray[np.float64], trials: int) -> Estimate:
+    """How many cells answer every input with their weight, from products at both inputs and reads at +1 alone.
+
+    Such a cell is wrong for an input of -1 and right in a read. So twice the errors of products over both inputs, less
+    those of reads, counts them.
+
+    Args:
+        read_wrong, xnor_wrong: ``(rows,)`` weights of each row that a read, and a product, has wrong on average.
+        trials: weights of a row.
+    """
+    rows = len(read_wrong)
+    excess = 2.0 * (xnor_wrong - read_wrong)
+    rate = float(excess.sum()) / (rows * trials)
+    if not 0.0 < rate < 1.0 or rows == 1:
+        return binomial_rate(0 if rate <= 0.0 else rows * trials * min(rate, 1.0), rows * trials)
+    spread = float(np.square(excess - rate * trials).sum()) * rows / (rows - 1) / (rows * trials) ** 2
+    effective = rate * (1.0 - rate) / max(spread, rate * (1.0 - rate) / (rows * trials))
     return binomial_rate(rate * effective, effective)
 
 
@@ -112,11 +156,12 @@ def fit_bit_errors(
     if not good.any():
         raise UserMistake("every cell is stuck; is the array formed, and are the rails of SENSE right?")
     cells, patterns = int(chosen.sum()), len(targets)
-    flipped = (senses != majority[:, None]) & chosen
+    both, differ = paired_errors(targets, senses)
+    trials = patterns * senses.shape[1]
     return BitErrorFit(
         stuck_fraction=binomial_rate(int(stuck.sum()), cells),
-        random_rate=clustered_rate(wrong.sum(axis=0)[good], patterns),
-        transient_rate=clustered_rate(flipped.sum(axis=(0, 1))[chosen], patterns * senses.shape[1]),
+        random_rate=clustered_rate(both.sum(axis=0)[good], trials),
+        transient_rate=clustered_rate(differ.sum(axis=0)[good], trials),
         # The patterns of one cell err together, so each cell counts as one trial.
         bit_error_rate=binomial_rate(float(wrong.sum()) / patterns, cells),
         stuck=stuck,

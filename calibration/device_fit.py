@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.bit_errors import BitErrorFit, fit_bit_errors
+from calibration.bit_errors import BitErrorFit, fit_bit_errors, fixed_output_rate
 from calibration.estimate import Estimate
 from calibration.resistance_runs import fit_resistance_runs
 from calibration.result import provenance, within_schema
@@ -68,6 +68,7 @@ def fit_device(run: Run, base: DeviceFile) -> FitResult:
     )
     try:
         errors = _fit_errors(patterns, senses)
+        fixed = fixed_outputs(run)
         resistances = fit_resistance_runs([run], base)
         weak = conditions_of(operations, run, "WEAK_RESET")
         weak_v = reset_device_v(base.model.hrs, weak.vddc_v, weak.vddr_v)
@@ -84,6 +85,8 @@ def fit_device(run: Run, base: DeviceFile) -> FitResult:
         "read_error.random_rate": errors.random_rate,
         "read_error.transient_rate": errors.transient_rate,
     }
+    if fixed is not None:
+        estimates["xnor_error.fixed_rate"] = fixed
     report = [
         *resistances.report,
         *resistances.problems,
@@ -97,6 +100,10 @@ def fit_device(run: Run, base: DeviceFile) -> FitResult:
         estimates["weak_reset.slope1_scale"] = within_schema("weak_reset.slope1_scale", staircase.slope_scale)
     else:
         report.append("the mean slope of the staircase is not positive: the weak-RESET slope is kept, measure more")
+    if fixed is None:
+        report.append("XNOR was not measured, which needs the whole array: predictions of it leave its own errors out")
+    else:
+        report.append(f"share of cells whose XNOR does not follow the input {fixed}")
     report += [f"stuck cell at row {row}, column {col}" for row, col in np.argwhere(errors.stuck)]
     report += [f"left out: {item}" for item in resistances.outliers]
     report += [
@@ -140,6 +147,26 @@ def _fit_errors(patterns: Mapping[str, NDArray[Any]], senses: Mapping[str, NDArr
         raise UserMistake("the patterns were not all sensed equally often; run a characterisation to its end")
     used = (patterns["verdict"] != 0).all(axis=0)
     return fit_bit_errors(patterns["target"], np.stack(of_pattern), used)
+
+
+def fixed_outputs(run: Run) -> Estimate | None:
+    """Share of cells whose XNOR output is fixed, by a characterisation; None where no XNOR was measured."""
+    if "xnor_rows" not in run.tables:
+        return None
+    products, senses = run.read("xnor_rows"), run.read("senses", ["pattern", "sensed"])
+    target = run.read("patterns", ["target"])["target"]
+    if not len(products["pattern"]):
+        return None
+    patterns, cols = len(target), target.shape[2]
+    # an undecided cell misses half of what a wrong one does, in a sum and here
+    own = target[senses["pattern"]]
+    wrong = 0.5 * (np.abs(senses["sensed"] - own) * (own != 0)).sum(axis=2, dtype=np.int64)
+    read_wrong = patterns * wrong.mean(axis=0)
+    # of zeros, whose inputs do not follow a weight, errors cancel on average
+    weights = (target != 0).sum(axis=2)[products["pattern"]]
+    missing = weights - products["sign"][:, None] * products["sum"].astype(np.int64)
+    xnor_wrong = patterns * (0.5 * missing).mean(axis=0)
+    return fixed_output_rate(read_wrong, xnor_wrong, patterns * cols)
 
 
 def _fit_staircase(

@@ -201,7 +201,7 @@ def fitted_device(fit: Fit, runs: Sequence[Source], base: DeviceFile) -> DeviceF
     """The base file with the fitted numbers in place, each with its interval and the runs that it came from.
 
     Numbers of the fit that a device file has no key for are left out. Fits of several kinds are merged by taking the
-    file of one as the base of the next.
+    file of one as the base of the next. A base that was fitted itself stays as it is where the fit adds nothing.
 
     Args:
         fit: a fit that converged.
@@ -213,7 +213,8 @@ def fitted_device(fit: Fit, runs: Sequence[Source], base: DeviceFile) -> DeviceF
     """
     source = "; ".join(provenance(run) for run in runs)
     fitted = {key: within_schema(key, found) for key, found in fit.parameters.items() if key in SCHEMA}
-    if not fitted:
+    # a file that was fitted before may have all that this fit could add, and better: it is kept as it is
+    if not fitted and "fitted_to" not in base.extras:
         raise UserMistake("the fit found nothing that a device file has a place for")
     chips = list(dict.fromkeys(str(run.attributes.get("chip_id", run.path.stem)) for run in runs))
     earlier = [base.extras["fitted_to"]] if "fitted_to" in base.extras else []

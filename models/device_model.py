@@ -322,8 +322,17 @@ class ReadError(_Section):
     name = "read_error"
 
     stuck_fraction: float = quantity("1", 0.0, 1.0, "fraction of cells that cannot be given one of the two weights")
-    random_rate: float = quantity("1", 0.0, 1.0, "probability that programming leaves a wrong weight in a good cell")
-    transient_rate: float = quantity("1", 0.0, 1.0, "probability that a single sense differs from the cell's majority")
+    random_rate: float = quantity("1", 0.0, 1.0, "probability that two senses of a good cell are both wrong")
+    transient_rate: float = quantity("1", 0.0, 1.0, "half the probability that two senses of a good cell differ")
+
+
+@dataclass(frozen=True)
+class XnorError(_Section):
+    """Errors of XNOR in the array that no read shows, as measured; only files that were fitted to a chip have it."""
+
+    name = "xnor_error"
+
+    fixed_rate: float = quantity("1", 0.0, 1.0, "probability that a cell answers every input with its weight")
 
 
 @dataclass(frozen=True)
@@ -343,6 +352,7 @@ class DeviceModel:
     defects: Defects
     absolute_maximum: AbsoluteMaximum
     read_error: ReadError | None = None
+    xnor_error: XnorError | None = None
 
     def __post_init__(self) -> None:
         if self.hrs.median_ohm <= self.lrs.median_ohm:
@@ -386,7 +396,7 @@ class DeviceModel:
 # fmt: off
 _ALL: tuple[Any, ...] = (
     Lrs, Hrs, Virgin, Thresholds, WeakReset, Sense, Endurance, Retention, Temperature, ReadNoise, Defects,
-    AbsoluteMaximum, ReadError,
+    AbsoluteMaximum, ReadError, XnorError,
 )
 # fmt: on
 

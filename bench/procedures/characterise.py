@@ -1,6 +1,7 @@
 """Characterisation: what the device fit needs to know of an array, in one run.
 
-Inverse pairs of random patterns show which cells are stuck, repeated senses show which reads are unsteady, resistances
+Inverse pairs of random patterns show which cells are stuck, repeated senses show which reads are unsteady, products of
+each row with its own weights show which cells answer whatever the input is, resistances
 of the same devices in each pattern show the LRS and HRS populations, with the spread between devices and that between
 cycles, and a short staircase shows how weak RESETs move the LRS.
 """
@@ -8,14 +9,15 @@ cycles, and a short staircase shows how weak RESETs move the LRS.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from bench.procedure import CellMask, Parameters, Procedure, Progress, Steps
+from bench.procedure import CellMask, Parameters, Procedure, Progress, Record, Steps
+from bench.procedures.bit_error import random_weights
 from bench.procedures.measuring import measure
-from bench.procedures.program import pattern_weights
 from bench.procedures.tables import (
     PATTERNS,
     RESISTANCES,
@@ -24,18 +26,38 @@ from bench.procedures.tables import (
     pattern_record,
     sense_records,
 )
+from data.runs import Column, Table
 from drivers.chip import Chip
-from models.cells import DeviceMask, lrs_devices
+from models.cells import DeviceMask, Weights, lrs_devices
 from models.exceptions import UserMistake
+
+XNOR_ROWS = Table(
+    "xnor_rows",
+    (
+        Column("pattern", "int32", description="index of the pattern in the array"),
+        Column("sign", "int8", description="inputs of each row are its weights times this; at a zero the sign alone"),
+        Column("repeat", "int32", description="index of the sense"),
+        Column(
+            "sum", "int16", dims=("row",), description="sum of the row; sign times its weights but zeros with no error"
+        ),
+    ),
+    "XNOR of each row with its own weights, and with their inverse, where the whole array is characterised",
+)
 
 
 class CharacteriseParameters(Parameters):
     """Parameters of a characterisation."""
 
     seed: int = Field(default=0, ge=0, description="seed of the patterns and of the sample of devices")
+    weights: Literal["binary", "ternary"] = Field(
+        default="binary", description="values of the random patterns; ternary where the sense tells zeros"
+    )
     pairs: int = Field(default=2, ge=2, le=100, description="pairs of a random pattern and its inverse")
     repeats: int = Field(default=20, ge=2, le=1000, description="senses of each pattern")
-    attempts: int = Field(default=3, ge=1, le=100, description="programming passes over a cell at most")
+    xnor_repeats: int = Field(default=5, ge=0, le=1000, description="XNOR of each row of each pattern; 0 for none")
+    attempts: int = Field(
+        default=3, ge=1, le=100, description="programming passes over a cell at most; error rates hold for as many"
+    )
     resistance_cells: int = Field(
         default=64, ge=4, le=100000, description="cells whose two devices are measured in each pattern"
     )
@@ -74,12 +96,14 @@ def characterise(chip: Chip, parameters: CharacteriseParameters, cells: CellMask
     raw_errors = failed = done = 0
     measured = _devices(chip, sample.resistance)
     for _ in range(parameters.pairs):
-        weights = pattern_weights("random", chip.geometry, rng)
+        weights = random_weights(parameters.weights, chip.geometry, rng)
         for target in (weights, -weights):
             yield Progress(done, total, f"pattern {done + 1} of {patterns}")
             programming = chip.program(target, used=cells, attempts=parameters.attempts)
             yield pattern_record(done, programming)
             yield sense_records(done, chip.read(parameters.repeats))
+            if cells.all() and parameters.xnor_repeats > 0:
+                yield _xnor_rows(chip, done, target, parameters.xnor_repeats)
             raw_errors += programming.raw_errors
             failed += programming.failed
             state = np.where(lrs_devices(target), np.int8(ProgrammedState.LRS), np.int8(ProgrammedState.HRS))
@@ -99,6 +123,19 @@ def characterise(chip: Chip, parameters: CharacteriseParameters, cells: CellMask
     return {"patterns": patterns, "raw_errors": raw_errors, "failed": failed, "cells": int(cells.sum())}
 
 
+def _xnor_rows(chip: Chip, pattern: int, target: Weights, repeats: int) -> Record:
+    rows, cols = target.shape
+    signs, numbers = (each.ravel() for each in np.meshgrid((1, -1), np.arange(repeats), indexing="ij"))
+    inputs = (signs.astype(np.int8)[:, None, None] * np.where(target == 0, np.int8(1), target)).reshape(-1, cols)
+    # every vector meets all rows; only the row that it was made for is wanted
+    own = chip.xnor(inputs).reshape(-1, rows, rows).diagonal(axis1=1, axis2=2)
+    return Record(
+        "xnor_rows",
+        {"pattern": np.full(len(signs), pattern), "sign": signs, "repeat": numbers, "sum": own},
+        many=True,
+    )
+
+
 def _devices(chip: Chip, sample: NDArray[np.int64]) -> DeviceMask:
     """Both devices of some cells, ``(n, 2)`` rows and columns."""
     devices = chip.no_devices()
@@ -110,6 +147,6 @@ CHARACTERISE = Procedure(
     "characterise",
     "measure what a device fit needs: patterns, repeated senses, resistances, a weak-RESET staircase",
     CharacteriseParameters,
-    (PATTERNS, SENSES, RESISTANCES),
+    (PATTERNS, SENSES, XNOR_ROWS, RESISTANCES),
     characterise,
 )

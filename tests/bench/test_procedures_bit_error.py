@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from bench.procedure import ReadTemperature, Record, SetTemperature, Step
-from bench.procedures.bit_error import AXES, BIT_ERROR, BitErrorParameters, conditions, random_weights
+from bench.procedures.bit_error import BIT_ERROR, BitErrorParameters, random_weights
+from bench.procedures.conditions import AXES, conditions
 from bench.procedures.error_rates import ErrorCounts
 from bench.runner import run
 from bench.session import Bench

@@ -62,6 +62,9 @@ def test_the_list_has_the_newest_last_and_names_what_is_no_run(folder: Path, she
     assert lines[0] == "3 runs in runs"
     assert [line.split()[-1] for line in lines[2:5]] == ["c-staircase.h5", "b-endurance.h5", "a-read.h5"]
     assert lines[5:] == ["not a run: runs/junk.h5 is not an HDF5 file"]
+    (folder / "a-read.h5").unlink()
+    (folder / "b-endurance.h5").unlink()
+    assert shell("runs", "list").splitlines()[0] == "1 run in runs"
     assert "notes.txt" not in "".join(lines)
     row = lines[3].split()
     assert row[2:4] == ["endurance", "completed"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from calibration.bit_errors import binomial_rate, clustered_rate, fit_bit_errors
+from calibration.bit_errors import binomial_rate, clustered_rate, fit_bit_errors, fixed_output_rate
 from models.exceptions import UserMistake
 
 
@@ -62,6 +62,30 @@ def test_errors_that_gather_in_marginal_cells_widen_the_interval() -> None:
         clustered += robust.low <= true_rate <= robust.high
     assert independent / 300 < 0.7
     assert clustered / 300 == pytest.approx(0.95, abs=0.05)
+
+
+def test_marginal_cells_are_not_counted_twice() -> None:
+    # 4 % of the weights read wrong half of the time: one fresh sense errs 2 % of the time, and random and transient
+    # rates together are to say that; flips from the majority would make 2 % and 1.7 % of it.
+    rng = np.random.default_rng(7)
+    targets = patterns(2, 64, 64, rng)
+    marginal = rng.random(targets.shape) < 0.04
+    wrong = marginal[:, None] & (rng.random((len(targets), 20, 64, 64)) < 0.5)
+    fit = fit_bit_errors(targets, np.where(wrong, -targets[:, None], targets[:, None]).astype(np.int8))
+    stuck_part = 0.5 * fit.stuck_fraction.value
+    assert fit.random_rate.value + fit.transient_rate.value + stuck_part == pytest.approx(wrong.mean(), rel=0.06)
+
+
+def test_cells_with_a_fixed_output_are_counted_beyond_the_reads() -> None:
+    # 1 % of 32 x 32 cells answer with their weight whatever the input, 2 % read wrong at any input
+    rng = np.random.default_rng(8)
+    covered = 0
+    for _ in range(200):
+        fixed, wrong = rng.binomial(128, 0.01, size=32), rng.binomial(128, 0.02, size=32)
+        found = fixed_output_rate(wrong.astype(float), wrong + 0.5 * fixed, 128)
+        covered += found.low <= 0.01 <= found.high
+    assert covered / 200 == pytest.approx(0.95, abs=0.05)
+    assert fixed_output_rate(wrong.astype(float), wrong.astype(float), 128).low == 0.0
 
 
 def test_unused_cells_do_not_count() -> None:

@@ -41,12 +41,14 @@ def wide() -> Iterator[Bench]:
 def test_bit_errors_of_each_condition_and_the_spread_behind_them(wide: Bench, tmp_path: Path) -> None:
     cells = np.zeros(wide.config.geometry, dtype=bool)
     cells[:12] = True
-    outcome = run(BIT_ERROR, BIT_ERROR.parse({"reset_vddc_v": "3.9,4.5", "patterns": 4}), wide, tmp_path, cells=cells)
+    outcome = run(
+        BIT_ERROR, BIT_ERROR.parse({"reset_vddc_v": "3.9,4.5,3.3", "patterns": 4}), wide, tmp_path, cells=cells
+    )
     stored = open_run(outcome.run_file)
     fit = fit_bit_error_runs([stored], default_device())
     assert fit.converged
     rates = [fit.parameters[f"condition{index}.type1"] for index in (0, 1)]
-    counted = [one["type1"] for one in outcome.result["conditions"]]
+    counted = [one["type1"] for one in outcome.result["conditions"]][:2]
     for rate, one in zip(rates, counted, strict=True):
         assert rate.low == pytest.approx(one["low"], rel=1e-3)
         assert rate.high == pytest.approx(one["high"], rel=1e-3)
@@ -57,6 +59,17 @@ def test_bit_errors_of_each_condition_and_the_spread_behind_them(wide: Bench, tm
     spread = fit.parameters["error_model.spread"]
     assert spread.low < true < spread.high
     assert all(check.good for check in fit.checks)
+    # at 3.3 V no device is reset: what is read there tells nothing of the populations
+    assert fit.parameters["condition2.type1"].low > 0.05
+    assert any(line.startswith("condition 2: devices of the base file do not switch") for line in fit.report)
+    answers = {one.question: one.winner for one in fit.comparisons}
+    assert answers["do the conditions matter?"].startswith("the populations")
+    assert answers["are the populations of the base file enough?"] == "other ones"
+    assert [each.title for each in fit.overlays] == [
+        f"Rate of type1, of {fit.devices} cells",
+        "How the errors are shared among the cells",
+    ]
+    assert fit.overlays[0].measured.x.tolist() == [3.9, 4.5]
     # a comparator of one device errs more often than one of two
     assert fit.parameters["one_t1r.modelled"].value > fit.parameters["two_t2r.modelled"].value
     device = fitted_device(fit, [stored], default_device())
@@ -79,6 +92,9 @@ def test_a_shmoo_tells_the_amplifiers_from_the_devices(wide: Bench, tmp_path: Pa
     assert any(line.startswith("as counted, worst value best at VDD") for line in fit.report)
     assert all(check.good for check in fit.checks)
     assert {"ternary.type1", "ternary.type2", "ternary.type3"} <= set(fit.parameters)
+    assert fit.comparisons[0].winner == "an offset for each column"
+    assert len(fit.overlays) == 4
+    assert len(fit.checks) >= 8
 
 
 @pytest.mark.slow

@@ -89,8 +89,11 @@ def test_errors_of_the_same_cells_weigh_less() -> None:
 
 def test_data_that_cannot_support_a_fit_are_refused() -> None:
     one, trials = [condition()], np.full((1, 3, 100), 8)
+    often = np.zeros_like(trials)
+    often[:, 0] = 3
     cases = {
-        "wide": (trials - 3, trials),
+        "wrong at best": (trials - 3, trials),
+        "wide": (often, trials),
         "no more than the trials": (trials + 1, trials),
         "do not fit": (trials[:, :2], trials[:, :2]),
         "at least 8": (trials[..., :4] * 0, trials[..., :4]),
