@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.rows import Row, row, seconds_of
-from data.device_files import default_device
-from drivers.simulated.bench import CHIPS, packaged_device
+from data.device_files import default_device, packaged_device
+from drivers.simulated.bench import CHIPS
 from drivers.simulated.chip import SimulatedChip
 from drivers.simulated.world import Rails
 from models.arrays import NumpyArrays

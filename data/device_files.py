@@ -33,7 +33,8 @@ Trust = Literal["source", "derived", "recalled", "proposed", "fitted"]
 Parsed = TypeVar("Parsed")
 
 DEFAULT_DEVICE = "hfo2_130nm"
-"""Name of the parameter file that comes with the package."""
+PACKAGED_DEVICES = (DEFAULT_DEVICE, "hfo2_130nm_ternary")
+"""Names of the parameter files of RRAM that come with the package."""
 
 
 @dataclass(frozen=True)
@@ -197,8 +198,13 @@ def load_device(path: str | Path) -> DeviceFile:
 
 def default_device() -> DeviceFile:
     """The population that comes with the package: HfO2 devices in a 130 nm CMOS back end."""
-    resource = resources.files("data") / "devices" / f"{DEFAULT_DEVICE}.toml"
-    return named_parse(_parse, resource.read_text(encoding="utf-8"), f"data/devices/{DEFAULT_DEVICE}.toml")
+    return packaged_device(DEFAULT_DEVICE)
+
+
+def packaged_device(name: str) -> DeviceFile:
+    """The device file of that name which comes with the package."""
+    resource = resources.files("data") / "devices" / f"{name}.toml"
+    return named_parse(_parse, resource.read_text(encoding="utf-8"), f"data/devices/{name}.toml")
 
 
 def read_parameters(path: str | Path, what: str) -> str:

@@ -7,6 +7,7 @@ convolutions in :mod:`models.integer_convolution`; every layer has its weights a
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Protocol, Self, cast
@@ -15,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from models.cells import Weights, checked_weights
-from models.encodings import Encoding, ThermometerEncoding, magnitude, presented
+from models.encodings import Encoding, ThermometerEncoding, magnitude, plain_encoding, presented
 from models.exceptions import UserMistake
 
 MAX_INPUTS = 2**24
@@ -77,8 +78,19 @@ class Layer(Protocol):
     def products(self) -> int:
         """Most products in one sum, those that pooling adds up included."""
 
+    @property
+    def groups(self) -> int:
+        """Into how many groups the rows are dealt out; each group meets inputs of its own."""
+
+    @property
+    def positions(self) -> int:
+        """How often the matrix meets the inputs of one sample: places of the window, 1 where fully connected."""
+
     def unfold(self, inputs: NDArray[np.integer]) -> NDArray[np.integer]:
         """Inputs ``(n, inputs)`` as the matrix meets them, ``(n, positions, groups, columns)``."""
+
+    def collect(self, sums: NDArray[np.int32]) -> NDArray[np.int32]:
+        """Sums ``(n, outputs)``, pooled, of the sums ``(n, positions, rows)`` that the matrix gives."""
 
     def sums(self, inputs: NDArray[np.integer]) -> NDArray[np.int32]:
         """Sums ``(n, outputs)`` of inputs ``(n, inputs)``, pooled; UserMistake for another width."""
@@ -141,6 +153,8 @@ class IntegerLayer:
     threshold: NDArray[np.int32]
 
     kind: ClassVar[str] = "linear"
+    groups: ClassVar[int] = 1
+    positions: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
         """Check, and keep private copies."""
@@ -167,6 +181,10 @@ class IntegerLayer:
         if inputs.ndim != 2 or inputs.shape[1] != self.inputs:
             raise UserMistake(f"inputs have the shape {inputs.shape}, expected (n, {self.inputs})")
         return inputs[:, None, None, :]
+
+    def collect(self, sums: NDArray[np.int32]) -> NDArray[np.int32]:
+        """Sums ``(n, outputs)`` of ``(n, 1, outputs)``."""
+        return sums[:, 0, :]
 
     def sums(self, inputs: NDArray[np.integer]) -> NDArray[np.int32]:
         """Sums ``(n, outputs)`` of inputs ``(n, inputs)`` of whole numbers; UserMistake for another width."""
@@ -222,6 +240,21 @@ class IntegerNetwork:
             raise UserMistake(f"the last layer is a {self.layers[-1].kind}; it must be fully connected")
         if width != self.classes:
             raise UserMistake(f"the last layer gives {width} scores for {self.classes} classes")
+
+    @property
+    def ternary(self) -> bool:
+        """Some weight is zero: the chip must tell zeros."""
+        return any(bool((layer.weights == 0).any()) for layer in self.layers)
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of all that decides what the network answers: encoding, sizes, and every integer."""
+        digest = hashlib.sha256(repr(plain_encoding(self.encoding)).encode())
+        for layer in self.layers:
+            digest.update(f"{layer.kind} {getattr(layer, 'shape', '')} {getattr(layer, 'pool', '')}".encode())
+            for array in (layer.weights, layer.sign, layer.threshold):
+                digest.update(np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()
 
     def encode(self, images: NDArray[np.generic]) -> NDArray[np.integer]:
         """Inputs ``(n, width)`` of the first layer for images ``(n, features)``, as first presented."""

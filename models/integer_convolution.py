@@ -76,6 +76,16 @@ class IntegerConvolution:
         """Most products in one sum, those that pooling adds up included."""
         return self.shape.fan_in * (1 if self.pool is None else self.pool.added)
 
+    @property
+    def groups(self) -> int:
+        """Into how many groups the filters are dealt out."""
+        return self.shape.groups
+
+    @property
+    def positions(self) -> int:
+        """Places of the window."""
+        return self.shape.positions
+
     def unfold(self, inputs: NDArray[np.integer]) -> NDArray[np.integer]:
         """What the matrix meets: ``(n, positions, groups, fan_in)`` of inputs ``(n, inputs)``.
 
@@ -117,6 +127,10 @@ class IntegerConvolution:
         sums = (met.reshape(groups, -1, self.shape.fan_in) @ matrices).astype(np.int32)
         by_group = sums.reshape(groups, len(inputs), self.shape.positions, -1).transpose(1, 0, 3, 2)
         return by_group.reshape(len(inputs), self.shape.filters, *self.shape.output_size)
+
+    def collect(self, sums: NDArray[np.int32]) -> NDArray[np.int32]:
+        """Pooled sums ``(n, outputs)`` of the sums ``(n, positions, filters)`` that the matrix gives."""
+        return self.pooled(sums.transpose(0, 2, 1).reshape(len(sums), self.shape.filters, *self.shape.output_size))
 
     def pooled(self, sums: NDArray[np.int32]) -> NDArray[np.int32]:
         """Sums ``(n, outputs)`` of the sums ``(n, filters, *output_size)`` of the convolution."""

@@ -7,107 +7,44 @@ Three kinds of read error, each with its own rate:
   weights that come to lie on it;
 - *random programming errors*, left over after bounded attempts to verify, are independent from weight to weight;
 - *transient errors* of the sense amplifier are fresh at every sense.
+
+XNOR in the array has one more: where the amplifier's offset outweighs the cell, the output is the same whatever the
+input. A weight that was verified by a read, which is XNOR with +1, then answers with itself.
 """
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.cells import Geometry, Weights
+from models.encodings import magnitude, presented
+from models.error_positions import error_positions
+from models.error_rates import CountedRate, EstimatedRate, MeasuredMap, Rate, ReadErrorRates
 from models.exceptions import UserMistake
-from models.integer import IntegerLayer, IntegerNetwork, classify, exact_sums
+from models.integer import IntegerNetwork, Layer, classify
+from models.weight_errors import WeightErrorRates, WeightErrors
+
+if TYPE_CHECKING:
+    from models.packed import PackedNetwork
+
+Places = tuple[NDArray[np.integer], NDArray[np.integer]]
+
+BATCH = 64
+"""Inputs that weights are sensed for at a time."""
 
 
 class InferenceMode(StrEnum):
-    """Where the sums are taken: from weights sensed once, on the host; or by XNOR in the array, input by input."""
+    """Where sums are taken: on the host, from weights sensed once or before every batch; or by XNOR in the array."""
 
     HOST = "host"
+    SENSED = "sensed"
     XNOR = "xnor"
-
-
-class Rate(Protocol):
-    """An error rate that is known with an uncertainty."""
-
-    def sample(self, rng: np.random.Generator) -> float:
-        """One plausible value, between 0 and 1."""
-
-
-@dataclass(frozen=True)
-class CountedRate:
-    """A rate known from ``errors`` among ``trials``: Beta(errors + 1/2, trials - errors + 1/2), Jeffreys' posterior."""
-
-    errors: int
-    trials: int
-
-    def __post_init__(self) -> None:
-        """Raise UserMistake for impossible counts."""
-        if not 0 <= self.errors <= self.trials or self.trials < 1:
-            raise UserMistake(f"{self.errors} errors among {self.trials} trials give no rate")
-
-    def sample(self, rng: np.random.Generator) -> float:
-        """One draw from the posterior."""
-        return float(rng.beta(self.errors + 0.5, self.trials - self.errors + 0.5))
-
-
-@dataclass(frozen=True)
-class EstimatedRate:
-    """A rate known by its median and the bounds of its central 95 %.
-
-    Between these three, and for as long again beyond the bounds as within 0 to 1, the quantiles are interpolated
-    linearly.
-    """
-
-    value: float
-    low: float
-    high: float
-
-    def __post_init__(self) -> None:
-        """Raise UserMistake for anything but 0 <= low <= value <= high <= 1 (which also refuses NaN)."""
-        if not 0.0 <= self.low <= self.value <= self.high <= 1.0:
-            raise UserMistake(
-                f"error rate {self.value} with bounds {self.low} to {self.high}; "
-                "expected 0 <= low <= value <= high <= 1"
-            )
-
-    def sample(self, rng: np.random.Generator) -> float:
-        """One draw by inversion of the interpolated quantiles."""
-        lowest, highest = max(0.0, 2 * self.low - self.value), min(1.0, 2 * self.high - self.value)
-        quantiles = (lowest, self.low, self.value, self.high, highest)
-        return float(np.interp(rng.random(), (0.0, 0.025, 0.5, 0.975, 1.0), quantiles))
-
-
-@dataclass(frozen=True)
-class ReadErrorRates:
-    """The error model of an array.
-
-    Attributes:
-        stuck_fraction: share of cells that always read the same sign.
-        random_rate: chance that a weight was left programmed with the wrong sign.
-        transient_rate: chance that one sense answers the wrong sign.
-    """
-
-    stuck_fraction: Rate
-    random_rate: Rate
-    transient_rate: Rate
-
-    def sample(self, rng: np.random.Generator) -> SampledRates:
-        """One plausible set of rates."""
-        return SampledRates(**{item.name: getattr(self, item.name).sample(rng) for item in fields(self)})
-
-
-@dataclass(frozen=True)
-class SampledRates:
-    """One draw of :class:`ReadErrorRates`."""
-
-    stuck_fraction: float
-    random_rate: float
-    transient_rate: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,24 +63,6 @@ class Prediction:
     samples: NDArray[np.float64]
 
 
-def error_positions(trials: int, rate: float, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Which of ``trials`` independent trials err with probability ``rate``: rising indices ``(n,)``.
-
-    The gaps between errors are geometric, so the cost goes with the errors and not with the trials. Exact.
-    """
-    if rate <= 0.0:
-        return np.zeros(0, dtype=np.int64)
-    found: list[NDArray[np.int64]] = []
-    last, expected = -1, trials * rate
-    while last < trials:
-        gaps = rng.geometric(rate, size=max(16, int((trials - last) * rate + 4.0 * math.sqrt(expected))))
-        # A gap beyond the end ends the search whatever it is; cut there, sums of gaps cannot overflow.
-        found.append(last + np.cumsum(np.minimum(gaps, trials + 1)))
-        last = int(found[-1][-1])
-    positions = np.concatenate(found)
-    return positions[: int(np.searchsorted(positions, trials))]
-
-
 def flip_weights(weights: Weights, rate: float, rng: np.random.Generator) -> Weights:
     """Turn each weight's sign with probability ``rate``; a zero weight stays zero."""
     flipped = weights.copy()
@@ -158,41 +77,22 @@ def stuck_cells(array: Geometry, fraction: float, rng: np.random.Generator) -> N
     return np.where(stuck, rng.choice((-1, 1), size=tuple(array)), 0).astype(np.int8)
 
 
-def impose_stuck(weights: Weights, stuck: NDArray[np.int8]) -> Weights:
+def tiled_places(shape: tuple[int, ...], array: Geometry) -> Places:
+    """Where weights lie when a matrix is cut as it comes: (i, j) on cell (i mod rows, j mod cols)."""
+    rows, cols = np.indices(shape)
+    return rows % array.rows, cols % array.cols
+
+
+def impose_stuck(weights: Weights, stuck: NDArray[np.int8], places: Places | None = None) -> Weights:
     """What reads back when ``weights`` are cut into tiles and each tile meets the ``stuck`` cells ``(rows, cols)``.
 
-    Weight (i, j) lies on cell (i mod rows, j mod cols).
-    """
-    outputs, inputs = weights.shape
-    rows, cols = stuck.shape
-    met = stuck[np.ix_(np.arange(outputs) % rows, np.arange(inputs) % cols)]
-    return np.where(met != 0, met, weights).astype(np.int8)
-
-
-def disturb_sums(
-    sums: NDArray[np.int32], senses: NDArray[np.int64], rate: float, rng: np.random.Generator
-) -> NDArray[np.int32]:
-    """Sums as they come out when each of their senses errs with probability ``rate``.
-
-    Exact: the number of errors in a sum is binomial, and how many of them fall on agreeing products is hypergeometric,
-    so that the two kinds of error are two independent binomials. An error on an agreement takes 2 off the sum, one on
-    a disagreement adds 2.
-
     Args:
-        sums: ``(n, outputs)`` without transient errors.
-        senses: ``(outputs,)`` products in each sum (non-zero weights).
-        rate: chance of an error in one sense.
-        rng: source of the draws.
+        weights: ``(outputs, inputs)``.
+        stuck: 0 where a cell is not stuck.
+        places: array row and array column of each weight; those of :func:`tiled_places` by default.
     """
-    # the number of senses runs slowest, because the binomial sampler is set up anew whenever it changes
-    errors = rng.binomial(senses[:, None], rate, size=sums.T.shape).T
-    sample, output = np.nonzero(errors)
-    agreements = (senses[output] + sums[sample, output]) // 2
-    hit = errors[sample, output]
-    lost = rng.hypergeometric(agreements, senses[output] - agreements, hit)
-    disturbed = sums.copy()
-    disturbed[sample, output] += (2 * (hit - 2 * lost)).astype(np.int32)
-    return disturbed
+    met = stuck[tiled_places(weights.shape, Geometry(*stuck.shape)) if places is None else places]
+    return np.where(met != 0, met, weights).astype(np.int8)
 
 
 def predict_accuracy(
@@ -205,6 +105,11 @@ def predict_accuracy(
     rng: np.random.Generator,
     mode: InferenceMode,
     coverage: float = 0.95,
+    *,
+    places: Sequence[Places] | None = None,
+    measured: MeasuredMap | None = None,
+    batch: int = BATCH,
+    threads: int = 1,
 ) -> Prediction:
     """Predict the accuracy of ``network`` on silicon for these very images.
 
@@ -212,19 +117,25 @@ def predict_accuracy(
     holds both what is not known of the chip and what chance does on it.
 
     Args:
-        network: as it was trained.
+        network: as it was trained, of any layers.
         images: ``(n, features)``.
         labels: ``(n,)``.
         error_model: rates of read errors.
         array: size of the array that the layers are cut for.
         draws: number of samples.
         rng: source of all draws.
-        mode: on the host a transient error is drawn once per weight; in XNOR mode once per weight and image.
+        mode: on the host a transient error is drawn once per weight, sensed once per weight and batch, in XNOR mode
+            once per product: for each place of a window, plane, presentation, and twice where a zero is presented.
         coverage: of the interval, central.
+        places: array row and array column of the weights of each layer; :func:`tiled_places` by default.
+        measured: what is known of the cells of this very chip; ``error_model`` then gives only what it leaves open:
+            the rate of fixed outputs, and those of programming where the map has none.
+        batch: inputs at a time, in the mode ``sensed``.
+        threads: that share the images in the modes ``sensed`` and ``xnor``; the samples do not depend on it.
 
     Raises:
-        UserMistake: draws below 1, a coverage outside 0 to 1, an unknown mode, images that do not fit the network, or a
-            network that is not fully connected.
+        UserMistake: draws below 1, a coverage outside 0 to 1, an unknown mode, images that do not fit the network, a
+            map of another array, or a ternary network with errors of zeros that are not known.
     """
     if draws < 1 or not 0.0 < coverage < 1.0:
         raise UserMistake(f"{draws} draws with coverage {coverage}: expected at least 1 draw, coverage between 0 and 1")
@@ -232,18 +143,24 @@ def predict_accuracy(
         raise UserMistake(f"no inference mode is called {mode!r}; there are: {', '.join(InferenceMode)}")
     if len(images) == 0 or len(images) != len(labels):
         raise UserMistake(f"{len(images)} images with {len(labels)} labels: expected as many of both, at least one")
-    layers = network.fully_connected()
-    inputs = network.encode(images)
+    if places is not None and len(places) != len(network.layers):
+        raise UserMistake(f"places of {len(places)} layers for a network of {len(network.layers)}")
+    if measured is not None and measured.stuck.shape != tuple(array):
+        raise UserMistake(f"the map of this chip is {measured.stuck.shape}, and the array {tuple(array)}")
+    known = measured is None or measured.tells_zeros
+    programmed = error_model.tells_zeros or (measured is not None and measured.steady is not None)
+    if network.ternary and not (known and programmed):
+        raise UserMistake(
+            f"the network {network.name} has zero weights, and how often this chip errs in zeros is not known; "
+            "rates of errors of type 2 and type 3 are needed"
+        )
+    silicon = _Silicon(network, error_model, measured, array, places, mode, batch, threads)
+    inputs = np.concatenate([np.asarray(one) for one in presented(network.encoding, images)])
     right = np.empty(draws, dtype=np.int64)
     for draw in range(draws):
-        rates = error_model.sample(rng)
-        stuck = stuck_cells(array, rates.stuck_fraction, rng)
-        x = inputs
-        for layer in layers[:-1]:
-            x = layer.activate(_sums_with_errors(layer, x, stuck, rates, mode, rng))
-        last = layers[-1]
-        scores = last.scores(_sums_with_errors(last, x, stuck, rates, mode, rng))
-        right[draw] = np.count_nonzero(classify(scores) == labels)
+        scores = silicon.draw(rng).scores_of_inputs(inputs)
+        added = scores.reshape(-1, len(labels), network.classes).sum(axis=0)
+        right[draw] = np.count_nonzero(classify(added) == labels)
     samples = right / len(labels)
     tail = (1.0 - coverage) / 2
     return Prediction(
@@ -255,16 +172,102 @@ def predict_accuracy(
     )
 
 
-def _sums_with_errors(
-    layer: IntegerLayer,
-    inputs: NDArray[np.integer],
-    stuck: NDArray[np.int8],
-    rates: SampledRates,
-    mode: InferenceMode,
-    rng: np.random.Generator,
-) -> NDArray[np.int32]:
-    programmed = impose_stuck(flip_weights(layer.weights, rates.random_rate, rng), stuck)
-    if mode == InferenceMode.HOST:
-        return exact_sums(flip_weights(programmed, rates.transient_rate, rng), inputs)
-    senses = np.count_nonzero(programmed, axis=1)
-    return disturb_sums(exact_sums(programmed, inputs), senses, rates.transient_rate, rng)
+class _Silicon:
+    """Chips that may be the one in question, drawn one after the other."""
+
+    def __init__(
+        self,
+        network: IntegerNetwork,
+        error_model: ReadErrorRates,
+        measured: MeasuredMap | None,
+        array: Geometry,
+        places: Sequence[Places] | None,
+        mode: InferenceMode,
+        batch: int,
+        threads: int,
+    ) -> None:
+        self._network, self._error_model, self._measured, self._array = network, error_model, measured, array
+        shapes = [layer.weights.shape for layer in network.layers]
+        self._places = [tiled_places(shape, array) for shape in shapes] if places is None else list(places)
+        for shape, (rows, cols) in zip(shapes, self._places, strict=True):
+            if rows.shape != shape or cols.shape != shape:
+                raise UserMistake(f"places of {rows.shape} and {cols.shape} for weights of {shape}")
+        self._mode, self._batch, self._threads = mode, batch, threads
+
+    def draw(self, rng: np.random.Generator) -> PackedNetwork:
+        """The network on one chip."""
+        # numba takes its time to import, and modes of inference are known without it
+        from models.packed import PackedNetwork
+        from models.read_errors import ErringNetwork
+
+        rates = self._error_model.sample(rng)
+        if self._measured is None:
+            stuck, steady, cells = stuck_cells(self._array, rates.stuck_fraction, rng), rates.random, rates.transient
+        else:
+            known = self._measured
+            stuck, cells = known.stuck, known.transient.sample(rng)
+            steady = rates.random if known.steady is None else known.steady.sample(rng)
+        weights, transient = [], []
+        for layer, places in zip(self._network.layers, self._places, strict=True):
+            left = WeightErrors(_at(steady, places), rng).disturbed(layer.weights)
+            weights.append(impose_stuck(left, stuck, places))
+            transient.append(_at(cells, places))
+        if self._mode == InferenceMode.HOST:
+            read = [WeightErrors(own, rng).disturbed(one) for own, one in zip(transient, weights, strict=True)]
+            return PackedNetwork(self._network.with_weights(read))
+        programmed = self._network.with_weights(weights)
+        if self._mode == InferenceMode.XNOR and rates.fixed_rate > 0.0:
+            fixed = [rng.random(one.shape) < rates.fixed_rate for one in weights]
+            programmed = _fix_products(programmed, fixed)
+            transient = [_spared(own, cells) for own, cells in zip(transient, fixed, strict=True)]
+        return ErringNetwork(
+            programmed,
+            transient,
+            rng,
+            batch=self._batch if self._mode == InferenceMode.SENSED else None,
+            tile_columns=self._array.cols,
+            threads=self._threads,
+        )
+
+
+def _at(cells: WeightErrorRates, places: Places) -> WeightErrorRates:
+    """Rates of weights, of maps of the cells that they lie on; numbers, which hold for all cells, stay numbers."""
+    if not isinstance(cells.inversion, np.ndarray):
+        return cells
+    return WeightErrorRates(*(np.asarray(rate)[places] for rate in (cells.inversion, cells.loss, cells.gain)))
+
+
+def _spared(rates: WeightErrorRates, cells: NDArray[np.bool_]) -> WeightErrorRates:
+    """The rates, but 0 for some cells."""
+    return WeightErrorRates(*(np.where(cells, 0.0, rate) for rate in (rates.inversion, rates.loss, rates.gain)))
+
+
+def _fix_products(network: IntegerNetwork, cells: Sequence[NDArray[np.bool_]]) -> IntegerNetwork:
+    """The network where some products are the weight, whatever the input: no weight there, but another threshold."""
+    layers: list[Layer] = []
+    top = magnitude(network.encoding)
+    for layer, fixed in zip(network.layers, cells, strict=True):
+        own = np.where(fixed, layer.weights, 0).sum(axis=1, dtype=np.int64)
+        # pooling that adds sums adds as many of these as one sum has products
+        times = top * (layer.products // layer.weights.shape[1])
+        threshold = (layer.threshold - layer.sign * own * times).astype(np.int32)
+        weights = np.where(fixed, 0, layer.weights).astype(np.int8)
+        layers.append(replace(cast("Any", layer), weights=weights, threshold=threshold))
+        top = 1
+    return replace(network, layers=tuple(layers))
+
+
+__all__ = [
+    "CountedRate",
+    "EstimatedRate",
+    "InferenceMode",
+    "MeasuredMap",
+    "Prediction",
+    "Rate",
+    "ReadErrorRates",
+    "flip_weights",
+    "impose_stuck",
+    "predict_accuracy",
+    "stuck_cells",
+    "tiled_places",
+]

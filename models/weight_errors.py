@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.cells import Weights
+from models.error_positions import error_positions
 from models.exceptions import UserMistake
-from models.prediction import error_positions
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -1,27 +1,33 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from models.architectures import Architecture, Conv, Precision
 from models.cells import Geometry
+from models.convolution_shapes import Pool, PoolKind
+from models.error_positions import error_positions
+from models.error_rates import CellErrors, Counted, MeasuredMap
 from models.exceptions import UserMistake
 from models.integer import IntegerLayer, IntegerNetwork, ThermometerEncoding, classify
+from models.networks import fold
 from models.prediction import (
     CountedRate,
     EstimatedRate,
     InferenceMode,
     ReadErrorRates,
-    disturb_sums,
-    error_positions,
     flip_weights,
     impose_stuck,
     predict_accuracy,
     stuck_cells,
 )
+from tests.models.random_networks import random_network
 
 ARRAY = Geometry(8, 12)
+BATCH = 32
 
 
 def known(rate: float) -> EstimatedRate:
@@ -63,8 +69,9 @@ def brute_force(problem, model, mode, draws, rng):
                         weights[i, j] *= -1
                     cell = stuck[i % ARRAY.rows, j % ARRAY.cols]
                     weights[i, j] = cell if cell != 0 else weights[i, j]
-            senses = (len(x), *weights.shape) if mode is InferenceMode.XNOR else (1, *weights.shape)
-            errors = np.where(rng.random(senses) < sampled.transient_rate, -1, 1)
+            every = {InferenceMode.HOST: len(x), InferenceMode.SENSED: BATCH, InferenceMode.XNOR: 1}[mode]
+            errors = np.where(rng.random((-(-len(x) // every), *weights.shape)) < sampled.transient_rate, -1, 1)
+            errors = np.repeat(errors, every, axis=0)[: len(x)]
             sums = (x[:, None, :] * weights * errors).sum(axis=2)
             last = index == len(network.layers) - 1
             x = layer.scores(sums) if last else layer.activate(sums)
@@ -81,7 +88,7 @@ def brute_force(problem, model, mode, draws, rng):
 def test_prediction_agrees_with_brute_force(problem, mode, model):
     rng = np.random.default_rng(1)
     dense = brute_force(problem, model, mode, 150, rng)
-    ours = predict_accuracy(*problem, model, ARRAY, 600, rng, mode).samples
+    ours = predict_accuracy(*problem, model, ARRAY, 600, rng, mode, batch=BATCH).samples
     # 4 standard errors of the difference; spreads within a third of each other
     error = math.hypot(dense.std() / math.sqrt(150), ours.std() / math.sqrt(600))
     assert abs(ours.mean() - dense.mean()) < 4 * error
@@ -153,24 +160,6 @@ def test_flips_have_the_rate_asked_for_and_leave_zeros():
     assert np.array_equal(flip_weights(weights, 1.0, np.random.default_rng(0)), -weights)
 
 
-@pytest.mark.parametrize(("total", "rate"), [(20, 0.01), (-6, 0.3), (40, 0.5), (-40, 0.02)])
-def test_disturbed_sums_have_mean_and_variance_of_independent_senses(total, rate):
-    senses = np.array([40, 60])
-    sums = np.full((20000, 2), total, np.int32)
-    disturbed = disturb_sums(sums, senses, rate, np.random.default_rng(0))
-    assert ((disturbed - total) % 2 == 0).all()
-    assert (np.abs(disturbed) <= senses).all()
-    variance = 4 * senses * rate * (1 - rate)
-    assert np.allclose(disturbed.mean(axis=0), total * (1 - 2 * rate), atol=4 * np.sqrt(variance.max() / 20000))
-    assert np.allclose(disturbed.var(axis=0), variance, rtol=0.1)
-
-
-def test_a_sum_of_zero_weights_alone_cannot_be_disturbed():
-    sums = np.zeros((10, 2), np.int32)
-    disturbed = disturb_sums(sums, np.array([0, 10]), 1.0, np.random.default_rng(0))
-    assert (disturbed == 0).all()  # as many agreements lost as disagreements turned
-
-
 def test_counts_give_the_posterior_of_jeffreys():
     rng = np.random.default_rng(0)
     draws = np.array([CountedRate(3, 1000).sample(rng) for _ in range(4000)])
@@ -189,6 +178,94 @@ def test_an_estimate_gives_its_own_quantiles():
     )
     assert (draws >= 0).all()
     assert (draws <= 0.008).all()
+
+
+def test_an_estimate_of_no_error_has_the_mean_of_its_posterior():
+    # median and bounds of Beta(1/2, 1000 + 1/2), whose mean is 0.5 / 1001
+    rng, rate = np.random.default_rng(3), EstimatedRate(2.28e-4, 0.0, 2.51e-3)
+    assert np.mean([rate.sample(rng) for _ in range(20000)]) == pytest.approx(0.5 / 1001, rel=0.12)
+
+
+def test_cells_with_a_fixed_output_act_in_xnor_alone(problem):
+    network, images, labels = problem
+    none = known(0.0)
+    fixed = ReadErrorRates(none, none, none, known(1.0))
+    arguments = (network, images, labels, fixed, ARRAY, 3, np.random.default_rng(0))
+    assert predict_accuracy(*arguments, InferenceMode.HOST).mean == 1.0
+    # every sum is that of the weights, whatever the image: one class is answered to all
+    same = max(np.bincount(labels)) / len(labels)
+    assert predict_accuracy(*arguments, InferenceMode.XNOR).high <= same < 1.0
+
+
+def small_network(weights: Precision, rng: np.random.Generator):
+    """A convolutional network with images and its own answers."""
+    convolution = Conv(4, (3, 3), padding=(1, 1), pool=Pool(PoolKind.MAX, (2, 2)), groups=2, weights=weights)
+    plan = Architecture("small", ThermometerEncoding(72, (8,)), (convolution,), 3, shape=(2, 6, 6), last=weights)
+    network = fold(random_network(plan, 2))
+    images = rng.integers(0, 16, (60, 72)).astype(np.uint8)
+    return network, images, network.predict(images)
+
+
+@pytest.mark.parametrize("mode", InferenceMode)
+def test_a_measured_map_is_met_where_the_plan_puts_the_weights(mode):
+    # the weights are sound but for the cells that a plan makes them lie on
+    rng = np.random.default_rng(3)
+    network, images, labels = small_network(Precision.BINARY, rng)
+    array = Geometry(8, 80)
+    stuck = np.zeros(array, np.int8)
+    stuck[:4] = rng.choice((-1, 1), size=(4, 80))
+    senses = np.full(array, 10**7)
+    wrong = np.zeros(array, int)
+    wrong[:4] = 5 * 10**6
+    here = MeasuredMap(stuck, CellErrors(Counted(wrong, senses)))
+    rates_alone = rates(0.5, 0.0, 0.5)  # of which the map takes the place
+    subject = (network, images, labels, rates_alone)
+    away = [(4 + np.indices(one.weights.shape)[0] % 4, np.indices(one.weights.shape)[1]) for one in network.layers]
+    found = {
+        name: predict_accuracy(*subject, array, 20, rng, mode, places=places, measured=here)
+        for name, places in (("on", None), ("away", away))
+    }
+    assert found["away"].mean > 0.995
+    assert found["on"].high < 0.9
+    # the same where programming is known to fail there
+    quiet, nothing = CellErrors(Counted(np.zeros(array), senses)), np.zeros(array, np.int8)
+    here = MeasuredMap(nothing, quiet, CellErrors(Counted(wrong, senses)))
+    assert predict_accuracy(*subject, array, 20, rng, mode, measured=here).high < 0.95
+    assert predict_accuracy(*subject, array, 20, rng, mode, places=away, measured=here).mean > 0.995
+
+
+@pytest.mark.parametrize("mode", InferenceMode)
+def test_ternary_networks_need_rates_of_zeros(mode):
+    rng = np.random.default_rng(3)
+    network, images, labels = small_network(Precision.TERNARY, rng)
+    none = known(0.0)
+    arguments = (ARRAY, 40, rng, mode)
+    with pytest.raises(UserMistake, match="type 2 and type 3"):
+        predict_accuracy(network, images, labels, rates(), *arguments)
+    exact = ReadErrorRates(none, none, none, none, none, none, none, none)
+    assert predict_accuracy(network, images, labels, exact, *arguments).low == 1.0
+    for name in ("random_loss", "random_gain", "transient_loss", "transient_gain"):
+        found = predict_accuracy(network, images, labels, replace(exact, **{name: known(0.2)}), *arguments)
+        assert found.mean < 1.0, name
+
+
+def test_rates_of_cells_are_shrunk_to_their_population():
+    # 4000 cells of a beta population, 50 senses each: the plausible rates have its mean and its spread, errors or not
+    rng = np.random.default_rng(6)
+    true = rng.beta(0.5, 49.5, (50, 80))
+    counted = Counted(rng.binomial(50, true), np.full(true.shape, 50))
+    drawn = np.stack([counted.sample(rng) for _ in range(60)])
+    assert drawn.mean() == pytest.approx(true.mean(), rel=0.1)
+    assert drawn.std() == pytest.approx(true.std(), rel=0.15)
+    unseen, seen = counted.wrong == 0, counted.wrong == 1
+    assert drawn[:, unseen].mean() == pytest.approx(true[unseen].mean(), rel=0.2)
+    assert drawn[:, seen].mean() == pytest.approx(true[seen].mean(), rel=0.2)
+    # nothing seen at all is not the same as nothing to come
+    quiet = Counted(np.zeros((8, 8), int), np.full((8, 8), 20))
+    means = [quiet.sample(rng).mean() for _ in range(300)]
+    assert 0.0 < np.mean(means) < 5 / (64 * 20)
+    with pytest.raises(UserMistake, match="no more than the senses"):
+        Counted(np.full((2, 2), 3), np.full((2, 2), 2))
 
 
 def test_the_same_generator_gives_the_same_prediction(problem):
@@ -221,7 +298,7 @@ def test_impossible_rates_are_refused(make):
     [
         ({"draws": 0}, "0 draws"),
         ({"coverage": 1.0}, "coverage"),
-        ({"mode": "analog"}, "'analog'; there are: host, xnor"),
+        ({"mode": "analog"}, "'analog'; there are: host, sensed, xnor"),
         ({"labels": np.zeros(3, int)}, "80 images with 3 labels"),
         ({"images": np.zeros((0, 15), np.uint8), "labels": np.zeros(0, int)}, "0 images"),
     ],
