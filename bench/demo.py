@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from bench.inference import InferenceParameters, inference_procedure
+from bench.inference import InferenceParameters, inference_procedure, inference_task
 from bench.loop import fit_characterisation, predict_silicon, train_network
 from bench.pictures import array_picture
 from bench.procedure import Parameters, Procedure, Step
@@ -111,7 +111,7 @@ def _run_loop(loop: Loop) -> dict[str, Any]:
         f"{predicted['mean']:.2%}, 95 % intervals of both ways within {predicted['low']:.2%} to {predicted['high']:.2%}"
     )
 
-    inference = inference_procedure(network, data.test_images, data.test_labels)
+    inference = inference_procedure(inference_task(network, data.test_images, data.test_labels))
     silicon = loop.run("programming tiles and inferring on silicon", inference, InferenceParameters())
     answer = silicon.result
     stages.done(f"{answer['tiles']} tiles, {silicon.records} records in {silicon.run_file.name}")

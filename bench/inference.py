@@ -1,244 +1,346 @@
-"""Inference on silicon: program a tile, read it back, use it for all samples, and go on to the next.
+"""Inference on silicon: program a tile, read it back, send all samples through it, and go on to the next.
 
-Two ways, that give the same answer where the array makes no read errors. ``host``: the weights are sensed once after
-programming, and the products are summed by the host. ``xnor``: the inputs go to the board, the sense amplifiers form
-XNOR, and popcounts come back; every product is sensed afresh.
+Three ways, that give the same answer where the array makes no read errors. ``host``: the weights are sensed once after
+programming, and the products are summed by the host. ``sensed``: the same, sensed afresh before every batch. ``xnor``:
+the inputs go to the board, the sense amplifiers form XNOR, and popcounts come back; every product is sensed afresh.
+Layers of every kind are products of the matrix that lies on the array with vectors of -1 and +1 (see
+:mod:`models.presenting`), so that all run the same way.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from bench.mapping import Tile, plan_network
-from bench.procedure import CellMask, Parameters, Procedure, Progress, Record, Steps, flags
-from bench.procedures.tables import CELL
-from data.runs import Column, Table
+from bench.attribution import Attribution, TileOutcome, compare, layer_facts
+from bench.inference_passes import Pass, Programmed
+from bench.inference_tables import (
+    BATCH_WEIGHTS,
+    SAMPLES,
+    TILES,
+    TILES_DONE,
+    XNOR_SUMS,
+    samples_record,
+    tile_record,
+)
+from bench.mapping import Plan, Tile, plan_network
+from bench.procedure import CellMask, Parameters, Procedure, Progress, Record, Steps
+from data.run_chain import chain, read_parts
+from data.runs import Run
 from drivers.chip import Chip, Programming, Verdict
-from models.cells import Weights
+from models.cells import Geometry
+from models.encodings import presented
 from models.exceptions import UserMistake
-from models.integer import IntegerLayer, IntegerNetwork, classify, exact_sums
+from models.integer import IntegerNetwork, Layer, classify
 from models.prediction import InferenceMode
 
-Sums = NDArray[np.int32]
-HOST, XNOR = InferenceMode
+if TYPE_CHECKING:
+    from bench.error_map import ErrorMap
+
+BATCH = 64
 
 
 class InferenceParameters(Parameters):
     """Parameters of inference."""
 
-    modes: tuple[InferenceMode, ...] = Field(default=(HOST, XNOR), min_length=1, description="host, xnor, or both")
+    modes: tuple[InferenceMode, ...] = Field(
+        default=(InferenceMode.HOST, InferenceMode.XNOR), min_length=1, description="host, sensed, xnor, or several"
+    )
     attempts: int = Field(default=3, ge=1, le=100, description="programming passes over a cell at most")
+    keep_right: bool = Field(
+        default=False, description="cells that already read the weight wanted are not pulsed: fewer pulses, less margin"
+    )
+    refresh_reads: int = Field(
+        default=0,
+        ge=0,
+        le=1000,
+        description="mode sensed: a cell that reads wrong so many times in a row is programmed again; 0 for never",
+    )
 
 
-TILES = Table(
-    "tiles",
-    (
-        Column("layer", "int16", description="index of the layer"),
-        Column("row0", "int32", description="first output neuron of the tile"),
-        Column("col0", "int32", description="first input of the tile"),
-        Column("target", "int8", dims=CELL, description="weight asked for; 0 in unused cells"),
-        Column("sensed", "int8", dims=CELL, description="weight read back once it was verified"),
-        Column("verdict", "int8", dims=CELL, flags=flags(Verdict), description="what programming came to"),
-        Column("attempts", "int16", description="passes over the cells, the first included"),
-        Column("raw_errors", "int32", description="cells that read wrong after the first pass"),
-    ),
-    "tiles of the network, as programmed and read back",
-)
+@dataclass(frozen=True, eq=False)
+class Task:
+    """A network with the samples to infer, ready to be put on an array.
 
-XNOR_SUMS = Table(
-    "xnor_sums",
-    (
-        Column("tile", "int32", description="index in the tiles table"),
-        Column("first", "int64", description="index of the first sample of this batch"),
-        Column("count", "int64", description="samples in this batch; the rest of the row is fill"),
-        Column(
-            "sums", "int16", dims=("batch", "row"), description="agreements minus disagreements, as the board counted"
-        ),
-    ),
-    "what the board answered to each batch of inputs",
-)
+    Attributes:
+        network: the integers.
+        inputs: ``(presentations * n, width)`` what enters the first layer.
+        labels: ``(n,)``.
+        software: ``(n,)`` class answered by the integer network in software.
+        plan: how it is laid on the array, or None for the plain one of the array at hand.
+        error_map: cells of the chip known to be stuck, or None.
+        images_sha256: digest of the images.
+    """
 
-_PREDICTION = "class answered, -1 where this mode was not run"
-SAMPLES = Table(
-    "samples",
-    (
-        Column("sample", "int64", description="index in the test set"),
-        Column("label", "int16", description="class that the sample belongs to"),
-        Column("software", "int16", description="class answered by the integer network in software"),
-        Column("host", "int16", description=_PREDICTION),
-        Column("xnor", "int16", description=_PREDICTION),
-    ),
-    "what the network answered, sample by sample",
-)
+    network: IntegerNetwork
+    inputs: NDArray[np.integer]
+    labels: NDArray[np.int64]
+    software: NDArray[np.int64]
+    plan: Plan | None = None
+    error_map: ErrorMap | None = None
+    images_sha256: str = ""
+
+    @property
+    def about(self) -> dict[str, str]:
+        """What it is, for the record of a run."""
+        tiles = () if self.plan is None else self.plan.tiles
+        return {
+            "network": self.network.name,
+            "network_sha256": self.network.sha256,
+            "data_sha256": hashlib.sha256(f"{self.images_sha256} {_digest(self.labels)}".encode()).hexdigest(),
+            "plan_sha256": _digest(*(part for one in tiles for part in (one.rows, one.cols))) if tiles else "",
+        }
+
+    def plan_for(self, chip: Chip) -> Plan:
+        """Its plan, or the plain one for this array, found to be for this chip.
+
+        Raises:
+            UserMistake: the plan is for another array or chip, or the chip cannot tell the network's zeros.
+        """
+        plan = plan_network(self.network, chip.geometry) if self.plan is None else self.plan
+        plan.check(self.network, chip.geometry, chip.chip_id)
+        check_senses_zeros(self.network, chip)
+        return plan
+
+    def classes(self, scores: NDArray[np.int32]) -> NDArray[np.int64]:
+        """Class of each sample from the scores ``(presentations * n, classes)`` of all presentations."""
+        return classify(scores.reshape(-1, len(self.labels), self.network.classes).sum(axis=0))
+
+    def known_stuck(self, array: Geometry) -> NDArray[np.bool_]:
+        """``(rows, cols)`` cells that an error map says are stuck."""
+        return np.zeros(array, dtype=bool) if self.error_map is None else self.error_map.stuck
 
 
-def inference_procedure(
-    network: IntegerNetwork, images: NDArray[np.uint8], labels: NDArray[np.int64], batch: int = 64
-) -> Procedure:
-    """Inference of one network on one test set as a procedure for the runner.
+def inference_task(
+    network: IntegerNetwork,
+    images: NDArray[np.generic],
+    labels: NDArray[np.int64],
+    plan: Plan | None = None,
+    error_map: ErrorMap | None = None,
+) -> Task:
+    """A network and a test set, checked and encoded.
 
     Args:
         images: ``(n, features)``.
         labels: ``(n,)``.
-        batch: input vectors sent to the board at a time.
+        plan: how the network is laid on the array; by default tile after tile as it comes.
+        error_map: of this chip, so that wrong weights of stuck cells are told from others.
 
     Raises:
-        UserMistake: the images have another number of features than the network, or it cannot be laid on an array.
+        UserMistake: the images have another number of features than the network, there are not as many labels or a
+            label beyond the classes, or the plan is for another network.
     """
-    network.fully_connected()
-    inputs = network.encode(images).astype(np.int8, copy=False)
-    if len(labels) != len(inputs) or len(labels) == 0:
-        raise UserMistake(f"test data: {len(inputs)} images and {len(labels)} labels; there must be one label for each")
+    labels = np.asarray(labels)
+    inputs = [np.asarray(one) for one in presented(network.encoding, images)]
+    if len(labels) != len(images) or len(labels) == 0:
+        raise UserMistake(f"test data: {len(images)} images and {len(labels)} labels; there must be one label for each")
+    if labels.min() < 0 or labels.max() >= network.classes:
+        raise UserMistake(
+            f"test data: labels from {labels.min()} to {labels.max()}, and the network has {network.classes} classes"
+        )
+    if plan is not None:
+        plan.check(network, plan.array)
+    return Task(network, np.concatenate(inputs), labels, network.predict(images), plan, error_map, _digest(images))
+
+
+def inference_procedure(task: Task, batch: int = BATCH) -> Procedure:
+    """Inference of one network on one test set as a procedure for the runner; ``batch`` samples at a time."""
 
     def steps(chip: Chip, parameters: InferenceParameters, cells: CellMask) -> Steps:
-        if not cells.all():
-            raise UserMistake("inference uses the whole array; leave the selection of cells at 'all'")
-        return _infer(chip, parameters, network, inputs, network.predict(images), labels, batch)
+        return _infer(chip, parameters, task, cells, batch, [])
+
+    def resume(chip: Chip, parameters: InferenceParameters, cells: CellMask, earlier: Run) -> Steps:
+        return _infer(chip, parameters, task, cells, batch, chain(earlier))
 
     return Procedure(
         "inference",
         "program a network tile by tile and infer a test set",
         InferenceParameters,
-        (TILES, XNOR_SUMS, SAMPLES),
+        (TILES, TILES_DONE, XNOR_SUMS, BATCH_WEIGHTS, SAMPLES),
         steps,
         dimensions={"batch": np.arange(batch)},
-        about={
-            "network": network.name,
-            "network_sha256": _digest(network),
-            "data_sha256": _digest_arrays(images, labels),
-        },
+        resume=resume,
+        about=task.about,
     )
 
 
-def _digest(network: IntegerNetwork) -> str:
-    """SHA-256 over all integers of the network, layer by layer: weights, signs, thresholds."""
-    return _digest_arrays(
-        *(array for layer in network.layers for array in (layer.weights, layer.sign, layer.threshold))
-    )
+def check_senses_zeros(network: IntegerNetwork, chip: Chip) -> None:
+    """Refuse a ternary network where the sense point cannot tell a zero, judged by the packaged populations.
 
+    Raises:
+        UserMistake: at its supply and window more than half of the zeros would be read as weights.
+    """
+    from data.device_files import PACKAGED_DEVICES, packaged_device
+    from models.sense import critical_resistance_ohm
 
-def _digest_arrays(*arrays: NDArray[np.integer]) -> str:
-    digest = hashlib.sha256()
-    for array in arrays:
-        digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()
+    if not network.ternary:
+        return
+    point = chip.points.sense
+    models = [packaged_device(name).model for name in PACKAGED_DEVICES]
+    # whose high resistances a window reaches depends on the chip's population: only what suits none of them is refused
+    reaches = [critical_resistance_ohm(each.sense, point.rails.vdd_v, point.window_s) for each in models]
+    if all(reach >= each.hrs.median_ohm for reach, each in zip(reaches, models, strict=True)):
+        raise UserMistake(
+            f"{network.name} has zero weights, and at {point.rails.vdd_v:g} V a sense window of {point.window_s:g} s "
+            f"reads devices up to {min(reaches):.3g} ohm as low: zeros cannot be told. Use a ternary bench, or a "
+            "shorter window near threshold (--at SENSE.window_s=...)"
+        )
 
 
 def _infer(
-    chip: Chip,
-    parameters: InferenceParameters,
-    network: IntegerNetwork,
-    inputs: NDArray[np.int8],
-    software: NDArray[np.int64],
-    labels: NDArray[np.int64],
-    batch: int,
+    chip: Chip, parameters: InferenceParameters, task: Task, cells: CellMask, batch: int, earlier: Sequence[Run]
 ) -> Steps:
-    plan, layers = plan_network(network, chip.geometry), network.fully_connected()
-    totals = _Totals()
-    activations = dict.fromkeys(parameters.modes, inputs)
-    answers: dict[InferenceMode, NDArray[np.int64]] = {}
-    for index, layer in enumerate(layers):
-        sums = {mode: np.zeros((len(inputs), len(layer.weights)), dtype=np.int32) for mode in parameters.modes}
-        for number, tile in ((n, t) for n, t in enumerate(plan.tiles) if t.layer == index):
-            yield Progress(number, len(plan.tiles), f"layer {index + 1}, tile {number + 1} of {len(plan.tiles)}")
-            programming = chip.program(*tile.on_array(layer.weights, chip.geometry), attempts=parameters.attempts)
-            totals.add(programming)
-            # A read of its own: the last verify is the one that ended the attempts, so it errs less than a fresh read.
-            sensed = chip.read()[0]
-            yield _tile_record(tile, programming, sensed)
-            if HOST in parameters.modes:
-                block = sensed[: tile.rows, : tile.cols]
-                sums[HOST][:, tile.outputs] += exact_sums(block, activations[HOST][:, tile.inputs])
-                if tile is plan.tiles[-1]:
-                    yield _accuracy(HOST, layer, sums[HOST], labels, number, len(plan.tiles))
-            if XNOR in parameters.modes:
-                for record, answered in _xnor(chip, tile, number, activations[XNOR], sums[XNOR], batch):
-                    yield record
-                    if tile is plan.tiles[-1]:
-                        # The last tile completes the answers batch by batch: the accuracy so far can be shown.
-                        yield _accuracy(XNOR, layer, sums[XNOR][:answered], labels, number, len(plan.tiles))
-        if index < len(layers) - 1:
-            activations = {mode: layer.activate(sums[mode]) for mode in parameters.modes}
-        else:
-            answers = {mode: classify(layer.scores(sums[mode])) for mode in parameters.modes}
-    yield _sample_records(answers, software, labels)
-    best = ", ".join(f"{mode.value} {(answer == labels).mean():.2%}" for mode, answer in answers.items())
-    yield Progress(len(plan.tiles), len(plan.tiles), f"accuracy on silicon: {best}")
-    accuracy = {mode.value: float((answer == labels).mean()) for mode, answer in answers.items()}
-    return {
-        "samples": len(labels),
-        "software_accuracy": float((software == labels).mean()),
-        "accuracy": accuracy,
-        "tiles": len(plan.tiles),
-        "cells": totals.summary(),
-        "bit_errors": {"raw": totals.raw_errors, "after_verify": totals.failed},
-    }
+    if not cells.all():
+        raise UserMistake("inference uses the whole array; leave the selection of cells at 'all'")
+    return (yield from infer(chip, parameters, task, task.plan_for(chip), batch, earlier))
 
 
-def _xnor(
-    chip: Chip, tile: Tile, number: int, activations: NDArray[np.int8], sums: Sums, batch: int
-) -> Iterator[tuple[Record, int]]:
-    """Send all inputs through a tile; yield the record of each batch and how many samples are answered so far."""
-    for first in range(0, len(activations), batch):
-        vectors = activations[first : first + batch, tile.inputs]
-        answered = chip.xnor(vectors, tile.geometry)
-        sums[first : first + len(vectors), tile.outputs] += answered
-        padded = np.zeros((batch, chip.geometry.rows), dtype=np.int16)
-        padded[: len(vectors), : tile.rows] = answered
-        record = Record("xnor_sums", {"tile": number, "first": first, "count": len(vectors), "sums": padded})
-        yield record, first + len(vectors)
+def infer(
+    chip: Chip, parameters: InferenceParameters, task: Task, plan: Plan, batch: int = BATCH, earlier: Sequence[Run] = ()
+) -> Steps:
+    """Send all samples of ``task`` through the tiles of ``plan``; what ``earlier`` parts finished is not done again.
+
+    Returns:
+        Accuracies, cells, errors by cause and layer by layer, as plain data.
+    """
+    return (yield from _Inference(chip, parameters, task, plan, batch, earlier).steps())
 
 
-def _accuracy(
-    mode: InferenceMode, last: IntegerLayer, sums: Sums, labels: NDArray[np.int64], done: int, total: int
-) -> Progress:
-    """Progress with the accuracy over the samples that are answered so far."""
-    answered = len(sums)
-    accuracy = float((classify(last.scores(sums)) == labels[:answered]).mean())
-    text = f"accuracy on silicon, {mode.value}: {accuracy:.2%} after {answered} of {len(labels)} samples"
-    return Progress(done, total, text, {mode.value: accuracy, "samples": answered})
+class _Inference:
+    """One inference: the plan, the passes through it, and what became of the tiles."""
+
+    def __init__(
+        self,
+        chip: Chip,
+        parameters: InferenceParameters,
+        task: Task,
+        plan: Plan,
+        batch: int,
+        earlier: Sequence[Run],
+    ) -> None:
+        self._chip, self._parameters, self._task, self._plan = chip, parameters, task, plan
+        self._earlier = _Earlier(earlier)
+        self._attribution = Attribution(chip.geometry, task.known_stuck(chip.geometry))
+        self._totals = _Totals()
+        planes = task.network.encoding.planes
+        self._passes = [
+            Pass(mode, task.inputs, planes, batch, parameters.refresh_reads) for mode in dict.fromkeys(parameters.modes)
+        ]
+
+    def steps(self) -> Steps:
+        task, network = self._task, self._task.network
+        wanted: NDArray[np.integer] = task.inputs
+        answers: dict[InferenceMode, NDArray[np.int64]] = {}
+        compared: list[dict[str, dict[str, float]]] = []
+        for index, layer in enumerate(network.layers):
+            last = index == len(network.layers) - 1
+            for one in self._passes:
+                one.begin(layer)
+            for number, tile in self._plan.of_layer(index):
+                yield from self._tile(layer, number, tile, last)
+            exact = layer.sums(wanted)
+            wanted = task.classes(layer.scores(exact)) if last else layer.activate(exact)
+            facts = {}
+            for one in self._passes:
+                sums = one.end(layer)
+                outputs: NDArray[np.integer]
+                if last:
+                    outputs = answers[one.mode] = task.classes(layer.scores(sums))
+                else:
+                    outputs = layer.activate(sums)
+                facts[one.mode.value] = compare(sums, layer.sums(one.activations), outputs, wanted)
+                if not last:
+                    one.go_on(outputs.astype(np.int8, copy=False))
+            compared.append(facts)
+        yield samples_record(answers, task.software, task.labels)
+        best = ", ".join(f"{mode.value} {(answer == task.labels).mean():.2%}" for mode, answer in answers.items())
+        tiles = len(self._plan.tiles)
+        yield Progress(tiles, tiles, f"accuracy on silicon: {best}")
+        return self._result(answers, compared)
+
+    def _tile(self, layer: Layer, number: int, tile: Tile, last: bool) -> Iterator[Record | Progress]:
+        total = len(self._plan.tiles)
+        yield Progress(number, total, f"layer {tile.layer + 1}, tile {number + 1} of {total}")
+        if number in self._earlier.done:
+            programming, sensed = self._earlier.tile(number)
+            self._account(tile, programming, sensed)
+            for one in self._passes:
+                one.replay(layer, Programmed(number, tile, sensed), self._earlier.parts)
+            return
+        target, used = tile.on_array(layer.weights, self._chip.geometry)
+        # a tile that a stop left in its middle may still be there: only what reads wrong is pulsed
+        keep = self._parameters.keep_right or number in self._earlier.begun
+        programming = self._chip.program(target, used, attempts=self._parameters.attempts, keep_right=keep)
+        # A read of its own: the last verify is the one that ended the attempts, so it errs less than a fresh read.
+        sensed = self._chip.read()[0]
+        self._account(tile, programming, sensed)
+        yield tile_record(number, tile, programming, sensed, self._chip.geometry)
+        on = Programmed(number, tile, sensed)
+        final = last and number == total - 1
+        for one in self._passes:
+            for portion in one.through(layer, on, self._chip):
+                if portion.record is not None:
+                    yield portion.record
+                if final and portion.answered and self._task.network.encoding.presentations == 1:
+                    # The last tile completes the answers batch by batch: the accuracy so far can be shown.
+                    yield self._accuracy(one, layer, portion.answered, number)
+        yield Record("tiles_done", {"tile": number})
+
+    def _accuracy(self, one: Pass, layer: Layer, answered: int, done: int) -> Progress:
+        """Progress with the accuracy over the samples that are answered so far."""
+        labels = self._task.labels
+        scores = layer.scores(layer.collect(one.sums[:answered]))
+        accuracy = float((classify(scores) == labels[:answered]).mean())
+        text = f"accuracy on silicon, {one.mode.value}: {accuracy:.2%} after {answered} of {len(labels)} samples"
+        live = {one.mode.value: accuracy, "samples": answered}
+        return Progress(done, len(self._plan.tiles), text, live)
+
+    def _account(self, tile: Tile, programming: Programming, sensed: NDArray[np.int8]) -> None:
+        held = np.zeros(self._chip.geometry, dtype=bool)
+        rows, cols = tile.geometry
+        held[:rows, :cols] = tile.held
+        self._totals.add(programming)
+        self._attribution.tiles.append(TileOutcome(tile.layer, held, programming.target, sensed, programming.verdict))
+
+    def _result(
+        self, answers: dict[InferenceMode, NDArray[np.int64]], compared: list[dict[str, dict[str, float]]]
+    ) -> dict[str, Any]:
+        task = self._task
+        layers = [
+            layer_facts(index, layer.kind, len(self._plan.of_layer(index)), self._attribution, compared[index])
+            for index, layer in enumerate(task.network.layers)
+        ]
+        return {
+            "samples": len(task.labels),
+            "software_accuracy": float((task.software == task.labels).mean()),
+            "accuracy": {mode.value: float((answer == task.labels).mean()) for mode, answer in answers.items()},
+            "tiles": len(self._plan.tiles),
+            "cells": self._totals.summary(),
+            "bit_errors": {"raw": self._totals.raw_errors, "after_verify": self._totals.failed},
+            "errors": self._attribution.errors(),
+            "senses": {
+                one.mode.value: {"senses": one.senses, "wrong": one.read_errors, "refreshed": one.refreshed}
+                for one in self._passes
+                if one.mode is not InferenceMode.HOST
+            },
+            "layers": layers,
+        }
 
 
-def _sample_records(
-    answers: dict[InferenceMode, NDArray[np.int64]], software: NDArray[np.int64], labels: NDArray[np.int64]
-) -> Record:
-    unknown = np.full(len(labels), -1)
-    columns = {
-        "sample": np.arange(len(labels)),
-        "label": labels,
-        "software": software,
-        **{mode.value: answers.get(mode, unknown) for mode in InferenceMode},
-    }
-    return Record("samples", columns, many=True)
-
-
-def _tile_record(tile: Tile, programming: Programming, sensed: Weights) -> Record:
-    """The row of the tiles table for one programmed tile."""
-    return Record(
-        "tiles",
-        {
-            "layer": tile.layer,
-            "row0": tile.row0,
-            "col0": tile.col0,
-            "target": programming.target,
-            "sensed": sensed,
-            "verdict": programming.verdict,
-            "attempts": programming.attempts,
-            "raw_errors": programming.raw_errors,
-        },
-    )
-
-
+@dataclass
 class _Totals:
     """Running account of programmed cells."""
 
-    def __init__(self) -> None:
-        self.programmed = self.verified = self.failed = self.raw_errors = 0
+    programmed: int = 0
+    verified: int = 0
+    failed: int = 0
+    raw_errors: int = 0
 
     def add(self, programming: Programming) -> None:
         self.programmed += int(programming.used.sum())
@@ -250,4 +352,39 @@ class _Totals:
         return {"programmed": self.programmed, "verified": self.verified, "failed": self.failed}
 
 
-__all__ = ["InferenceParameters", "inference_procedure"]
+@dataclass
+class _Earlier:
+    """What earlier parts of a run recorded of its tiles."""
+
+    parts: Sequence[Run]
+    done: frozenset[int] = frozenset()
+    begun: frozenset[int] = frozenset()
+    _table: dict[str, NDArray[Any]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.parts:
+            return
+        self.done = frozenset(read_parts(self.parts, "tiles_done", ["tile"])["tile"].tolist())
+        self._table = read_parts(self.parts, "tiles", ["tile", "target", "sensed", "verdict", "attempts", "raw_errors"])
+        # the tile after the last that was recorded may have been programmed before its row was
+        self.begun = frozenset(self._table["tile"].tolist()) - self.done
+
+    def tile(self, number: int) -> tuple[Programming, NDArray[np.int8]]:
+        """How a tile was programmed, and what it read back."""
+        index = int(np.flatnonzero(self._table["tile"] == number)[-1])
+        row = {name: self._table[name][index] for name in self._table}
+        used = row["verdict"] != Verdict.UNUSED
+        programming = Programming(
+            row["target"], used, row["sensed"], row["verdict"], int(row["attempts"]), int(row["raw_errors"])
+        )
+        return programming, row["sensed"]
+
+
+def _digest(*arrays: NDArray[np.generic]) -> str:
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+__all__ = ["InferenceParameters", "Task", "check_senses_zeros", "infer", "inference_procedure", "inference_task"]

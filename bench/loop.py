@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ from data.atomic import check_writable
 from data.device_files import DeviceFile, default_device, save_device
 from data.networks import save_network
 from data.runs import open_run
-from models.exceptions import UserMistake
+from models.exceptions import BenchFailure, UserMistake
 
 if TYPE_CHECKING:
     from bench.stopping import StopToken
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from models.prediction import Prediction, ReadErrorRates
 
 EPOCHS = 60
+FIXED = "xnor_error.fixed_rate"
 PREDICTION_DRAWS = 200
 PREDICTION_STREAM = 0x9E
 """Second word of the seed of a prediction, so that it shares no draws with the training of the same seed."""
@@ -43,7 +44,13 @@ def fit_characterisation(run_file: Path, out: Path) -> FitResult:
 
 
 def train_network(
-    name: str, data: Dataset, seed: int, out: Path, on_progress: Callable[[Progress], None], stop: StopToken
+    name: str,
+    data: Dataset,
+    seed: int,
+    out: Path,
+    on_progress: Callable[[Progress], None],
+    stop: StopToken,
+    epochs: int = EPOCHS,
 ) -> IntegerNetwork:
     """Train an architecture, fold it to integers, and save it.
 
@@ -52,20 +59,30 @@ def train_network(
 
     Raises:
         UserMistake: unknown architecture, or ``out`` cannot be written.
+        BenchFailure: training diverged; the network after the last good epoch is written, if there is one.
         Stopped: a stop was asked for; nothing is written.
     """
-    from models.training import train
+    from models.training import TrainingDiverged, train
     from models.training_loop import EpochRecord
 
     check_writable(out, "network file")
 
     def on_epoch(epoch: EpochRecord) -> None:
-        on_progress(Progress(epoch.epoch, EPOCHS, f"{epoch.test_accuracy:.2%} on held-out samples"))
+        on_progress(Progress(epoch.epoch, epochs, f"{epoch.test_accuracy:.2%} on held-out samples"))
 
-    network, history = train(name, data, seed, EPOCHS, on_epoch=on_epoch, should_stop=lambda: stop.requested)
+    def save(network: IntegerNetwork, history: Sequence[EpochRecord]) -> None:
+        provenance = {"architecture": name, "data": data.name, "seed": str(seed), "epochs": str(len(history))}
+        save_network(out, network, provenance)
+
+    try:
+        network, history = train(name, data, seed, epochs, on_epoch=on_epoch, should_stop=lambda: stop.requested)
+    except TrainingDiverged as error:
+        if not error.history:
+            raise
+        save(error.network, error.history)
+        raise BenchFailure(f"{error}. That network is in {out}") from error
     stop.check()
-    provenance = {"architecture": name, "data": data.name, "seed": str(seed), "epochs": str(len(history))}
-    save_network(out, network, provenance)
+    save(network, history)
     return network
 
 
@@ -75,11 +92,11 @@ def predict_silicon(
     """Accuracy on silicon that the fitted error rates predict, for each way of inferring.
 
     Raises:
-        UserMistake: the device file has no error rates; it was not fitted to a chip.
+        UserMistake: the device file lacks error rates that the network needs; it was not fitted to such a chip.
     """
     from models.prediction import InferenceMode, predict_accuracy
 
-    rates = error_rates(device)
+    rates = error_rates(device, network)
     modes = tuple(InferenceMode)
     streams = np.random.default_rng([seed, PREDICTION_STREAM]).spawn(len(modes))
     return {
@@ -88,21 +105,35 @@ def predict_silicon(
     }
 
 
-def error_rates(device: DeviceFile) -> ReadErrorRates:
+def error_rates(device: DeviceFile, network: IntegerNetwork | None = None) -> ReadErrorRates:
     """The error rates of a fitted device file, with their intervals.
 
+    Of a ternary network they are those of each type: ``read_error.random_type1``, ``read_error.transient_type1``, and
+    the same of types 2 and 3, as a fit of reads of -1, 0 and +1 gives them.
+
     Raises:
-        UserMistake: the file has none.
+        UserMistake: the file has none, or not those that the network needs.
     """
     from models.prediction import EstimatedRate, ReadErrorRates
 
-    def rate(name: str) -> EstimatedRate:
-        quantity = device.quantities.get(f"read_error.{name}")
+    ternary = network is not None and network.ternary
+
+    def rate(key: str) -> EstimatedRate:
+        quantity = device.quantities.get(key)
         if quantity is None or quantity.low is None or quantity.high is None:
+            what = "a network with zero weights needs the rates of each type of error; " if ternary else ""
             raise UserMistake(
-                f"device {device.name!r} has no read_error.{name} with an interval; "
+                f"device {device.name!r} has no {key} with an interval; {what}"
                 "fit one to a characterisation with: rram-bench fit device RUN"
             )
         return EstimatedRate(quantity.value, quantity.low, quantity.high)
 
-    return ReadErrorRates(rate("stuck_fraction"), rate("random_rate"), rate("transient_rate"))
+    # measured with the whole array only; without it XNOR is predicted as if every cell followed its input
+    fixed = rate(FIXED) if FIXED in device.quantities else EstimatedRate(0.0, 0.0, 0.0)
+    stuck = rate("read_error.stuck_fraction")
+    if not ternary:
+        return ReadErrorRates(stuck, rate("read_error.random_rate"), rate("read_error.transient_rate"), fixed)
+    random, transient = (
+        [rate(f"read_error.{kind}_type{number}") for number in (1, 2, 3)] for kind in ("random", "transient")
+    )
+    return ReadErrorRates(stuck, random[0], transient[0], fixed, *random[1:], *transient[1:])

@@ -1,63 +1,99 @@
 """Mapping: any layer cut into tiles of the array's size.
 
-A tile holds a block of a weight matrix as it is: array rows are output neurons, array columns are inputs, because a
-word line selects one neuron and the sense amplifiers under the columns answer for all its inputs at once.
+A tile holds a block of a layer's matrix: array rows are neurons or filters, array columns are their inputs, because a
+word line selects one neuron and the sense amplifiers under the columns answer for all its inputs at once. Which array
+row and column each row and column of the block takes is free: placement makes use of that on a chip whose weak cells
+are known.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.cells import Geometry, Weights
-from models.integer import IntegerNetwork
+from models.exceptions import UserMistake
+from models.integer import IntegerNetwork, Layer
+
+if TYPE_CHECKING:
+    from bench.error_map import ErrorMap
+
+Indices = NDArray[np.int32]
+NONE = -1
+"""Index of no matrix row or column: an array row that is not looked at, a column that pads."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Tile:
     """A block of a layer on the upper left corner of the array.
 
     Attributes:
         layer: index of the layer.
-        row0, col0: first output neuron and first input of the block.
-        rows, cols: size of the block; at most the array's.
+        rows: ``(tile rows,)`` matrix row that each array row holds, from the top; -1 for an array row left out.
+        cols: ``(tile columns,)`` matrix column that each array column holds, from the left; -1 for a column that pads:
+            its weights are +1, its input is +1, and what it contributes is taken off again.
     """
 
     layer: int
-    row0: int
-    col0: int
-    rows: int
-    cols: int
+    rows: Indices
+    cols: Indices
 
     @property
     def geometry(self) -> Geometry:
-        """Size of the block."""
-        return Geometry(self.rows, self.cols)
+        """Cells from the upper left corner that take part, those left out in between included."""
+        return Geometry(len(self.rows), len(self.cols))
 
     @property
-    def outputs(self) -> slice:
-        """Output neurons of the layer that this tile contributes to."""
-        return slice(self.row0, self.row0 + self.rows)
+    def held(self) -> NDArray[np.bool_]:
+        """Which cells of its geometry carry a weight of the layer."""
+        held: NDArray[np.bool_] = (self.rows != NONE)[:, None] & (self.cols != NONE)[None, :]
+        return held
 
     @property
-    def inputs(self) -> slice:
-        """Inputs of the layer that this tile takes."""
-        return slice(self.col0, self.col0 + self.cols)
+    def cells(self) -> int:
+        """Number of cells that carry a weight of the layer."""
+        return int((self.rows != NONE).sum()) * int((self.cols != NONE).sum())
+
+    @property
+    def pads(self) -> NDArray[np.bool_]:
+        """``(tile columns,)``: which columns pad."""
+        pads: NDArray[np.bool_] = self.cols == NONE
+        return pads
 
     def block(self, weights: Weights) -> Weights:
-        """The tile's part of its layer's ``(outputs, inputs)`` weights, ``(rows, cols)``."""
-        return weights[self.outputs, self.inputs]
+        """The tile's part of its layer's matrix, of its geometry: +1 in columns that pad, 0 in rows left out."""
+        block = weights[np.ix_(self.rows, self.cols)]
+        block[:, self.pads] = 1
+        block[self.rows == NONE] = 0
+        return block
 
     def on_array(self, weights: Weights, array: Geometry) -> tuple[Weights, NDArray[np.bool_]]:
-        """The weights laid on an array, zero elsewhere, and the mask of used cells; both of the array's shape."""
+        """The weights laid on an array, zero elsewhere, and the mask of cells to program; both of the array's shape."""
         target = np.zeros(array, dtype=np.int8)
         used = np.zeros(array, dtype=bool)
-        target[: self.rows, : self.cols] = self.block(weights)
-        used[: self.rows, : self.cols] = True
+        rows, cols = self.geometry
+        target[:rows, :cols] = self.block(weights)
+        used[:rows, :cols] = (self.rows != NONE)[:, None]
         return target, used
+
+    def groups(self, layer: Layer) -> Iterator[tuple[int, NDArray[np.int64]]]:
+        """The groups of ``layer`` that have rows in the tile, each with the array rows that hold them."""
+        of_row = np.where(self.rows == NONE, NONE, self.rows // (len(layer.weights) // layer.groups))
+        for group in np.unique(of_row[of_row != NONE]):
+            yield int(group), np.flatnonzero(of_row == group)
+
+    def values(self, met: NDArray[np.integer], top: int) -> NDArray[np.integer]:
+        """The inputs ``(n, tile columns)`` of its columns, from those that the matrix meets, ``(n, columns)``.
+
+        Columns that pad get ``top``, the largest input, which is +1 in every plane.
+        """
+        values = met[:, self.cols]
+        values[:, self.pads] = top
+        return values
 
 
 @dataclass(frozen=True)
@@ -66,53 +102,128 @@ class Plan:
 
     Attributes:
         network: name of the network.
+        network_sha256: digest of all its integers.
         array: size of the array.
         tiles: in the order in which they are programmed; layer by layer.
+        chip_id: the chip for whose cells it was made; None where it suits any chip of this size.
+        error_map: SHA-256 of the error map that it was made with, or None.
     """
 
     network: str
+    network_sha256: str
     array: Geometry
     tiles: tuple[Tile, ...]
+    chip_id: str | None = None
+    error_map: str | None = None
 
     @property
     def used(self) -> int:
         """Cells that carry a weight, over all tiles."""
-        return sum(tile.geometry.cells for tile in self.tiles)
+        return sum(tile.cells for tile in self.tiles)
 
     @property
     def wasted(self) -> int:
-        """Cells left unused, over all tiles."""
+        """Cells that carry none, over all tiles."""
         return len(self.tiles) * self.array.cells - self.used
 
     @property
     def pulses(self) -> int:
-        """Programming pulses of one pass: a SET or a RESET for each device of each used cell."""
-        return 2 * self.used
+        """Programming pulses of one pass: a SET or a RESET for each device of each cell, those that pad included."""
+        return 2 * sum(int((tile.rows != NONE).sum()) * len(tile.cols) for tile in self.tiles)
+
+    def of_layer(self, index: int) -> list[tuple[int, Tile]]:
+        """The tiles of a layer with their numbers, in order."""
+        return [(number, tile) for number, tile in enumerate(self.tiles) if tile.layer == index]
+
+    def places(self, index: int, shape: tuple[int, int]) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
+        """Array row and array column on which each weight of a layer of ``shape`` lies, two arrays of ``shape``."""
+        row_of, col_of = np.full(shape, NONE, dtype=np.int16), np.full(shape, NONE, dtype=np.int16)
+        for _, tile in self.of_layer(index):
+            array_rows, array_cols = np.flatnonzero(tile.rows != NONE), np.flatnonzero(tile.cols != NONE)
+            weights = np.ix_(tile.rows[array_rows], tile.cols[array_cols])
+            row_of[weights], col_of[weights] = array_rows[:, None], array_cols[None, :]
+        return row_of, col_of
+
+    def check(self, network: IntegerNetwork, array: Geometry, chip_id: str | None = None) -> None:
+        """Refuse a plan that was made for something else; ``chip_id`` is that of the chip it is to run on.
+
+        Raises:
+            UserMistake: another network, array or chip, or a plan that does not hold each weight exactly once.
+        """
+        if self.network_sha256 != network.sha256:
+            raise UserMistake(f"this plan is for another network, {self.network}; make one with: rram-bench map")
+        if self.array != array:
+            ours, theirs = "{} x {}".format(*self.array), "{} x {}".format(*array)
+            raise UserMistake(f"this plan is for an array of {ours} cells, and this one has {theirs}; make another")
+        if chip_id is not None and self.chip_id not in (None, chip_id):
+            raise UserMistake(
+                f"this plan avoids the weak cells of chip {self.chip_id}, and chip {chip_id} is in the socket; "
+                "make a plan for it, or one without an error map"
+            )
+        self._check_complete(network)
+
+    def _check_complete(self, network: IntegerNetwork) -> None:
+        orders = [tile.layer for tile in self.tiles]
+        if orders != sorted(orders) or not set(orders) <= set(range(len(network.layers))):
+            raise UserMistake("the tiles of this plan are not in the order of the network's layers")
+        for index, layer in enumerate(network.layers):
+            held = np.zeros(layer.weights.shape, dtype=np.int64)
+            for number, tile in self.of_layer(index):
+                rows, cols = tile.rows[tile.rows != NONE], tile.cols[tile.cols != NONE]
+                fits = len(tile.rows) <= self.array.rows and len(tile.cols) <= self.array.cols
+                inside = _within(rows, len(held)) and _within(cols, layer.weights.shape[1])
+                if not (fits and inside):
+                    raise UserMistake(f"tile {number + 1} of this plan fits neither its layer nor its array")
+                np.add.at(held, np.ix_(rows, cols), 1)
+            if (held != 1).any():
+                raise UserMistake(f"this plan does not hold each weight of layer {index + 1} exactly once")
 
     def summary(self) -> dict[str, Any]:
-        """The plan as plain data: totals, and every tile with its place."""
+        """The plan as plain data: totals, and what each tile holds."""
         return {
             "network": self.network,
             "array": {"rows": self.array.rows, "cols": self.array.cols},
+            "chip_id": self.chip_id,
             "tiles": len(self.tiles),
             "cells_used": self.used,
             "cells_wasted": self.wasted,
             "programming_pulses": self.pulses,
-            "placement": [asdict(tile) for tile in self.tiles],
+            "placement": [
+                {"layer": tile.layer, "rows": tile.rows.tolist(), "cols": tile.cols.tolist()} for tile in self.tiles
+            ],
         }
 
 
-def plan_network(network: IntegerNetwork, array: Geometry) -> Plan:
+def plan_network(network: IntegerNetwork, array: Geometry, error_map: ErrorMap | None = None) -> Plan:
     """Cut every layer of ``network`` into tiles of at most ``array``; remainders make smaller tiles.
 
+    Args:
+        error_map: of the chip that the plan is for: weights are then placed where its stuck and weak cells do least
+            harm (:mod:`bench.placement`). Without one the plan suits any chip.
+
     Raises:
-        UserMistake: the network is not fully connected, or its inputs are not -1 and +1.
+        UserMistake: the inputs are not whole numbers, or the map is of an array of another size.
     """
-    tiles = []
-    for index, layer in enumerate(network.fully_connected()):
-        outputs, inputs = layer.weights.shape
-        for row0 in range(0, outputs, array.rows):
-            for col0 in range(0, inputs, array.cols):
-                rows, cols = min(array.rows, outputs - row0), min(array.cols, inputs - col0)
-                tiles.append(Tile(index, row0, col0, rows, cols))
-    return Plan(network.name, array, tuple(tiles))
+    tiles = tuple(tile for index, layer in enumerate(network.layers) for tile in cut(index, layer, array))
+    plan = Plan(network.name, network.sha256, array, tiles)
+    if error_map is None:
+        return plan
+    from bench.placement import place
+
+    return place(plan, network, error_map)
+
+
+def cut(index: int, layer: Layer, array: Geometry) -> Iterator[Tile]:
+    """The tiles of one layer, in order, each row and column where it comes."""
+    rows, cols = layer.weights.shape
+    for row0 in range(0, rows, array.rows):
+        for col0 in range(0, cols, array.cols):
+            yield Tile(index, _span(row0, array.rows, rows), _span(col0, array.cols, cols))
+
+
+def _within(indices: Indices, size: int) -> bool:
+    return len(indices) > 0 and bool(indices.min() >= 0) and bool(indices.max() < size)
+
+
+def _span(first: int, most: int, end: int) -> Indices:
+    return np.arange(first, min(first + most, end), dtype=np.int32)

@@ -14,10 +14,16 @@ from bench.cli.options import (
     AtOption,
     BenchOption,
     CellsOption,
+    ChipOption,
+    DataDirOption,
     DataOption,
+    FormOption,
     JsonOption,
+    ModeOption,
     NetworkArgument,
     OutFolder,
+    PlanOption,
+    SamplesOption,
     SeedOption,
     SettingsOption,
     given,
@@ -25,6 +31,7 @@ from bench.cli.options import (
 )
 from bench.cli.queue import queue_app
 from bench.cli.runs import report_command, runs_app
+from bench.cli.tuning import learn_command, tune_command
 
 app = typer.Typer(
     help="Test bench of a hybrid CMOS / HfO2-RRAM chip: measure, fit, train, predict, confirm on silicon.",
@@ -41,6 +48,8 @@ app.add_typer(network_app, name="network")
 app.add_typer(queue_app, name="queue")
 app.add_typer(runs_app, name="runs")
 app.command("report")(report_command)
+app.command("tune")(tune_command)
+app.command("learn")(learn_command)
 
 RUNS = Path("runs")
 
@@ -164,27 +173,46 @@ def fit_device(
 def train(
     network: Annotated[str, typer.Argument(metavar="NAME", help="Architecture, such as digits-bnn.")] = "digits-bnn",
     data: DataOption = "digits",
+    data_dir: DataDirOption = None,
+    epochs: Annotated[int, typer.Option("--epochs", min=1, help="Passes over the training data.")] = 60,
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Network file.")] = Path("network.safetensors"),
     seed: SeedOption = 0,
     as_json: JsonOption = False,
 ) -> None:
     """Train a binary network and save it as safetensors."""
-    from bench.cli.loop import train_command
+    from bench.cli.loop import Examples, train_command
 
-    train_command(network, data, out, seed, as_json)
+    train_command(network, Examples(data, data_dir), epochs, out, seed, as_json)
 
 
 @app.command("map")
 def map_network(
     network: NetworkArgument,
-    rows: Annotated[int, typer.Option(min=1, help="Rows of the array.")] = 32,
-    cols: Annotated[int, typer.Option(min=1, help="Columns of the array.")] = 32,
+    rows: Annotated[
+        int | None, typer.Option(min=1, help="Rows of the array, where they are not those of the bench; else 32.")
+    ] = None,
+    cols: Annotated[int | None, typer.Option(min=1, help="Columns of the array, likewise.")] = None,
+    bench: Annotated[
+        str | None,
+        typer.Option(
+            "--bench", metavar="FILE", envvar="RRAM_BENCH_FILE", help="Bench file whose array, points and pace count."
+        ),
+    ] = None,
+    error_map: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--error-map", metavar="RUN", help="Run of characterise or bit-error: avoid what is stuck or weak there."
+        ),
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Plan to write (JSON).")] = None,
+    picture: Annotated[Path | None, typer.Option("--picture", metavar="FILE", help="Picture to write (PNG).")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show how a network is cut into tiles for an array; nothing is programmed."""
-    from bench.cli.loop import map_command
+    """Lay a network on an array and say what programming it takes; nothing is opened and nothing moves."""
+    from bench.cli.silicon import Mapping, map_command
 
-    map_command(network, rows, cols, as_json)
+    runs = () if error_map is None else tuple(error_map)
+    map_command(network, Mapping(bench, rows, cols, runs, out, picture), as_json)
 
 
 @app.command()
@@ -192,31 +220,78 @@ def predict(
     network: NetworkArgument,
     device: Annotated[Path, typer.Option("--device", metavar="FILE", help="Device file fitted to the chip.")],
     data: DataOption = "digits",
+    data_dir: DataDirOption = None,
     rows: Annotated[int, typer.Option(min=1, help="Rows of the array.")] = 32,
     cols: Annotated[int, typer.Option(min=1, help="Columns of the array.")] = 32,
     seed: SeedOption = 0,
     as_json: JsonOption = False,
 ) -> None:
     """Predict the accuracy on silicon from fitted error rates, with an interval; no bench is needed."""
-    from bench.cli.loop import predict_command
+    from bench.cli.loop import Examples, predict_command
 
-    predict_command(network, device, data, rows, cols, seed, as_json)
+    predict_command(network, device, Examples(data, data_dir), rows, cols, seed, as_json)
 
 
 @app.command()
 def infer(
     network: NetworkArgument,
     data: DataOption = "digits",
+    data_dir: DataDirOption = None,
     bench: BenchOption = "simulated",
-    mode: Annotated[str, typer.Option(help="host, xnor, or both.")] = "both",
+    chip: ChipOption = "",
+    mode: ModeOption = None,
+    plan: PlanOption = None,
+    samples: SamplesOption = None,
+    settings: SettingsOption = None,
+    sweep: Annotated[
+        bool, typer.Option("--sweep", help="Over conditions, listed as in --set sense_vdd_v=1.0,1.1,1.2.")
+    ] = False,
+    form: FormOption = False,
+    resume: Annotated[
+        Path | None, typer.Option("--resume", metavar="RUN", help="Run file that ended early, to go on with.")
+    ] = None,
     out: OutFolder = RUNS,
     seed: SeedOption = 0,
     as_json: JsonOption = False,
 ) -> None:
     """Program a network tile by tile and infer a test set on silicon."""
-    from bench.cli.loop import infer_command
+    from bench.cli.confirming import BOTH, Inferring, OnBench, infer_command
+    from bench.cli.loop import Examples
 
-    infer_command(network, data, bench, mode, out, seed, as_json)
+    modes = given(mode) or ([] if sweep else [BOTH])
+    wanted = Inferring(tuple(modes), plan, samples, parse_settings(settings), sweep, resume)
+    infer_command(network, Examples(data, data_dir), OnBench(bench, chip, form, out, seed), wanted, as_json)
+
+
+@app.command()
+def confirm(
+    network: NetworkArgument,
+    data: DataOption = "digits",
+    data_dir: DataDirOption = None,
+    bench: BenchOption = "simulated",
+    chip: ChipOption = "",
+    mode: ModeOption = None,
+    plan: PlanOption = None,
+    error_map: Annotated[
+        list[Path] | None,
+        typer.Option("--error-map", metavar="RUN", help="Characterisation of this very chip; else it is made now."),
+    ] = None,
+    placed: Annotated[
+        bool, typer.Option("--placed/--plain", help="Keep weights away from stuck and weak cells.")
+    ] = True,
+    samples: SamplesOption = None,
+    form: FormOption = False,
+    out: OutFolder = RUNS,
+    seed: SeedOption = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Predict the accuracy on this chip, infer on it, and say whether it came out as predicted, and why not."""
+    from bench.cli.confirming import OnBench, ToConfirm, confirm_command
+    from bench.cli.loop import Examples
+
+    known = () if error_map is None else tuple(error_map)
+    asked = ToConfirm(tuple(given(mode)), plan, known, placed, samples)
+    confirm_command(network, Examples(data, data_dir), OnBench(bench, chip, form, out, seed), asked, as_json)
 
 
 @app.command()

@@ -1,17 +1,40 @@
-"""Commands of the loop: demo, fit, train, map, predict, infer."""
+"""Commands of the loop: demo, fit, train, predict, infer."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from bench.console import Reporter
 from bench.stopping import stop_on_signals
 from models.cells import Geometry
-from models.exceptions import BenchFailure, UserMistake
+from models.exceptions import BenchFailure
+
+if TYPE_CHECKING:
+    from data.datasets import Dataset
+
+
+@dataclass(frozen=True)
+class Examples:
+    """The data set that a person asked for.
+
+    Attributes:
+        name: of the data set.
+        folder: of data sets; None for that of RRAM_BENCH_DATA.
+    """
+
+    name: str
+    folder: Path | None
+
+    def load(self) -> Dataset:
+        """Read it, with the split that every command takes."""
+        from data.datasets import load_dataset
+
+        return load_dataset(self.name, self.folder)
 
 
 def demo_command(seed: int, source: str, out: Path | None, as_json: bool) -> None:
@@ -64,16 +87,15 @@ def fit_device_command(run_file: Path, out: Path, as_json: bool) -> None:
         raise typer.Exit(BenchFailure.exit_status)
 
 
-def train_command(name: str, data_name: str, out: Path, seed: int, as_json: bool) -> None:
+def train_command(name: str, examples: Examples, epochs: int, out: Path, seed: int, as_json: bool) -> None:
     """Train a network and save it."""
     from bench.loop import train_network
-    from data.datasets import load_dataset
 
-    data = load_dataset(data_name)
+    data = examples.load()
     reporter = Reporter(as_json)
     reporter.stage(f"training {name} on {data.name}")
     with stop_on_signals() as stop:
-        network = train_network(name, data, seed, out, reporter.step, stop)
+        network = train_network(name, data, seed, out, reporter.step, stop, epochs)
     accuracy = network.accuracy(data.test_images, data.test_labels)
     reporter.done(f"{accuracy:.2%} on {len(data.test_labels)} held-out samples")
     values = {"network": name, "data": data.name, "seed": seed, "accuracy": accuracy, "network_file": str(out)}
@@ -81,40 +103,15 @@ def train_command(name: str, data_name: str, out: Path, seed: int, as_json: bool
     reporter.result(values, table, name)
 
 
-def map_command(path: Path, rows: int, cols: int, as_json: bool) -> None:
-    """How a network is cut into tiles."""
-    from bench.mapping import plan_network
-    from data.networks import load_network
-
-    plan = plan_network(load_network(path).network, Geometry(rows, cols)).summary()
-    table = [
-        ("array", f"{rows} x {cols} cells"),
-        ("tiles", str(plan["tiles"])),
-        ("cells used", str(plan["cells_used"])),
-        ("cells left unused", str(plan["cells_wasted"])),
-        ("pulses of one programming pass", str(plan["programming_pulses"])),
-    ]
-    table += [
-        (
-            f"tile {number + 1}",
-            f"layer {tile['layer'] + 1}, outputs {tile['row0']} to {tile['row0'] + tile['rows'] - 1}, "
-            f"inputs {tile['col0']} to {tile['col0'] + tile['cols'] - 1}",
-        )
-        for number, tile in enumerate(plan["placement"])
-    ]
-    Reporter(as_json).result(plan, table, plan["network"])
-
-
 def predict_command(
-    path: Path, device_file: Path, data_name: str, rows: int, cols: int, seed: int, as_json: bool
+    path: Path, device_file: Path, examples: Examples, rows: int, cols: int, seed: int, as_json: bool
 ) -> None:
     """Accuracy on silicon, predicted from a fitted device file."""
     from bench.loop import predict_silicon
-    from data.datasets import load_dataset
     from data.device_files import load_device
     from data.networks import load_network
 
-    network, device, data = load_network(path).network, load_device(device_file), load_dataset(data_name)
+    network, device, data = load_network(path).network, load_device(device_file), examples.load()
     predictions = predict_silicon(network, data, device, Geometry(rows, cols), seed)
     software = network.accuracy(data.test_images, data.test_labels)
     values = {
@@ -129,45 +126,3 @@ def predict_command(
         for mode, found in predictions.items()
     ]
     Reporter(as_json).result(values, table, f"{network.name} on {data.name}, {device.name}")
-
-
-def infer_command(path: Path, data_name: str, source: str, mode: str, out: Path, seed: int, as_json: bool) -> None:
-    """Infer a test set on silicon."""
-    from bench.inference import inference_procedure
-    from bench.procedures.forming import FORMING, QUICK
-    from bench.runner import prepare_folder, run
-    from bench.session import SIMULATED, open_bench
-    from data.datasets import load_dataset
-    from data.networks import load_network
-    from models.prediction import InferenceMode
-
-    network = load_network(path).network
-    data = load_dataset(data_name)
-    modes = [choice.value for choice in InferenceMode] if mode == "both" else [mode]
-    procedure = inference_procedure(network, data.test_images, data.test_labels)
-    try:
-        parameters = procedure.parse({"modes": modes})
-    except UserMistake:
-        raise UserMistake(f"--mode {mode!r}: allowed are host, xnor and both") from None
-    prepare_folder(out)
-    reporter = Reporter(as_json)
-    with stop_on_signals() as stop, open_bench(source, seed) as bench:
-        if source == SIMULATED:
-            # A simulated chip is fresh from the wafer at every start; one in a laboratory was formed once and for all.
-            reporter.stage("forming the simulated chip")
-            formed = run(FORMING, QUICK, bench, out, seeds={"seed": seed}, stop=stop).result
-            reporter.done(f"{formed['formed']} of {formed['cells']} cells formed")
-        reporter.stage("programming tiles and inferring on silicon")
-        outcome = run(procedure, parameters, bench, out, seeds={"seed": seed}, on_step=reporter.step, stop=stop)
-        reporter.done(f"{outcome.records} records")
-    result, errors = outcome.result, outcome.result["bit_errors"]
-    table = [
-        ("samples", str(result["samples"])),
-        ("accuracy in software", f"{result['software_accuracy']:.2%}"),
-        *((f"accuracy on silicon, {name}", f"{value:.2%}") for name, value in result["accuracy"].items()),
-        ("cells programmed, verified, failed", " / ".join(str(value) for value in result["cells"].values())),
-        ("bit errors", f"{errors['raw']} after the first pass, {errors['after_verify']} after verify"),
-        ("run file", str(outcome.run_file)),
-    ]
-    values = {"status": outcome.status, "run_file": str(outcome.run_file), **result}
-    reporter.result(values, table, f"{network.name} on {data.name}")

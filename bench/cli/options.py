@@ -47,6 +47,21 @@ DataDirOption = Annotated[
     Path | None,
     typer.Option("--data-dir", metavar="DIR", envvar="RRAM_BENCH_DATA", help="Folder of data sets, see docs/data.md."),
 ]
+ChipOption = Annotated[
+    str, typer.Option("--chip", help="Kind of the simulated chip: kilobit (default), ternary, or array64.")
+]
+ModeOption = Annotated[
+    list[str] | None, typer.Option("--mode", help="host, sensed, xnor, or both (host and xnor); may be given again.")
+]
+PlanOption = Annotated[
+    Path | None, typer.Option("--plan", metavar="FILE", help="Plan that 'rram-bench map' wrote; else one is made.")
+]
+SamplesOption = Annotated[
+    int | None, typer.Option("--samples", min=1, metavar="N", help="Only the first N samples of the test set.")
+]
+FormOption = Annotated[
+    bool, typer.Option("--form", help="Form the chip first; a simulated one that this starts always is.")
+]
 NetworkArgument = Annotated[Path, typer.Argument(metavar="NETWORK", help="Network file (.safetensors) of ours.")]
 
 

@@ -27,7 +27,7 @@ from bench.gui.jobs import (
     train_digits,
 )
 from bench.gui.worker import Worker
-from bench.inference import inference_procedure
+from bench.inference import inference_procedure, inference_task
 from bench.procedure import CellMask, Procedure, Progress, Record
 from bench.safe import SafeReport
 from bench.stopping import StopToken
@@ -151,7 +151,7 @@ class Controller(QObject):
 
         def work(stop: StopToken, report: Report) -> RunEnd:
             data = network.data
-            procedure = inference_procedure(network.network, data.test_images, data.test_labels)
+            procedure = inference_procedure(inference_task(network.network, data.test_images, data.test_labels))
             return self._session.run(procedure, settings, folder, everything, stop, report)
 
         tiles = f"{len(network.plan(self.state.geometry).tiles)} tiles"

@@ -1,0 +1,215 @@
+"""Commands that infer on silicon: infer, also over conditions, and confirm."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.console import Reporter
+from bench.stopping import stop_on_signals
+from models.exceptions import UserMistake
+
+if TYPE_CHECKING:
+    from bench.cli.loop import Examples
+    from bench.mapping import Plan
+    from bench.session import Bench
+    from models.prediction import InferenceMode
+
+BOTH = "both"
+
+
+@dataclass(frozen=True)
+class OnBench:
+    """Where a command runs.
+
+    Attributes:
+        source: bench file, or "simulated".
+        chip: kind of the simulated chip.
+        form: form the chip first; a simulated one that this command starts is always formed.
+        out: folder of the run files.
+        seed: of all draws, and of the simulated bench.
+    """
+
+    source: str
+    chip: str
+    form: bool
+    out: Path
+    seed: int
+
+    @property
+    def fresh(self) -> bool:
+        """The chip comes from the wafer, and is formed first."""
+        from bench.session import SIMULATED
+
+        return self.form or self.source == SIMULATED
+
+    @contextmanager
+    def open(self) -> Iterator[Bench]:
+        """Connect.
+
+        Raises:
+            UserMistake: a kind of simulated chip was asked for beside a bench file.
+        """
+        from bench.session import SIMULATED, open_bench
+
+        if self.source != SIMULATED and self.chip:
+            raise UserMistake(f"--chip {self.chip} is of the simulated bench; the bench file {self.source} has its own")
+        with open_bench(self.source, self.seed, chip=self.chip or None) as bench:
+            yield bench
+
+
+@dataclass(frozen=True)
+class Inferring:
+    """What is to be inferred.
+
+    Attributes:
+        modes: ways of inferring, by name; "both" stands for host and xnor.
+        plan: plan file, or None.
+        samples: only so many, or None for all.
+        settings: further parameters.
+        sweep: over the conditions that the settings list.
+        resume: run file that ended early, or None.
+    """
+
+    modes: tuple[str, ...]
+    plan: Path | None
+    samples: int | None
+    settings: Mapping[str, str]
+    sweep: bool
+    resume: Path | None
+
+
+def infer_command(path: Path, examples: Examples, on: OnBench, wanted: Inferring, as_json: bool) -> None:
+    """Infer a test set on silicon."""
+    from bench.inference import inference_procedure, inference_task
+    from bench.inference_sweep import sweep_procedure
+    from bench.procedures.forming import FORMING, QUICK
+    from bench.runner import prepare_folder, run
+    from data.networks import load_network
+    from data.runs import open_run
+
+    network, data, plan = load_network(path).network, examples.load(), _plan(wanted.plan)
+    images, labels = data.test_images[: wanted.samples], data.test_labels[: wanted.samples]
+    task = inference_task(network, images, labels, plan)
+    procedure = sweep_procedure(task) if wanted.sweep else inference_procedure(task)
+    modes = [mode.value for mode in parsed_modes(wanted.modes)]
+    parameters = procedure.parse({**wanted.settings, **({"modes": modes} if modes else {})})
+    earlier = None if wanted.resume is None else open_run(wanted.resume)
+    prepare_folder(on.out)
+    reporter, seeds = Reporter(as_json), {"seed": on.seed}
+    with stop_on_signals() as stop, on.open() as bench:
+        task.plan_for(bench.chip)
+        if on.fresh and earlier is None:
+            # A simulated chip is fresh from the wafer at every start; one in a laboratory was formed once and for all.
+            reporter.stage("forming the chip")
+            formed = run(FORMING, QUICK, bench, on.out, seeds=seeds, stop=stop).result
+            reporter.done(f"{formed['formed']} of {formed['cells']} cells formed")
+        reporter.stage("programming tiles and inferring on silicon")
+        outcome = run(
+            procedure, parameters, bench, on.out, seeds=seeds, on_step=reporter.step, stop=stop, resume=earlier
+        )
+        reporter.done(f"{outcome.records} records")
+    values = {"status": outcome.status, "run_file": str(outcome.run_file), **outcome.result}
+    table = _swept(outcome.result) if wanted.sweep else _inferred(outcome.result)
+    reporter.result(values, [*table, ("run file", str(outcome.run_file))], f"{network.name} on {data.name}")
+
+
+@dataclass(frozen=True)
+class ToConfirm:
+    """What is to be confirmed, as it was asked for.
+
+    Attributes:
+        modes: as of :class:`Inferring`; the first is judged.
+        plan: plan file, or None.
+        error_map: runs that characterised this chip before; none to have it done now.
+        placed: place weights where stuck and weak cells do least harm.
+        samples: only so many, or None for all.
+    """
+
+    modes: tuple[str, ...]
+    plan: Path | None
+    error_map: tuple[Path, ...]
+    placed: bool
+    samples: int | None
+
+
+def confirm_command(path: Path, examples: Examples, on: OnBench, asked: ToConfirm, as_json: bool) -> None:
+    """Predict the accuracy on silicon, infer, and say whether it came out as predicted."""
+    from bench.attribution import cause_lines
+    from bench.confirming import Confirming, Wanted
+    from data.networks import load_network
+    from models.prediction import InferenceMode
+
+    network, data = load_network(path).network, examples.load()
+    modes = parsed_modes(asked.modes) or (InferenceMode.XNOR,)
+    wanted = Wanted(network, data, modes, asked.error_map, _plan(asked.plan), asked.placed, asked.samples, on.seed)
+    reporter = Reporter(as_json)
+    with stop_on_signals() as stop, on.open() as bench:
+        result = Confirming(bench, wanted, on.out, reporter, stop).confirm(on.fresh)
+    table = [("accuracy in software", f"{result['software_accuracy']:.2%}")]
+    for mode, facts in result["modes"].items():
+        predicted = facts["predicted"]
+        span = f"{predicted['mean']:.2%} (95 %: {predicted['low']:.2%} to {predicted['high']:.2%})"
+        table.append((f"predicted, {mode}", span))
+        verdict = "inside" if facts["inside"] else "OUTSIDE"
+        table.append((f"measured, {mode}", f"{facts['measured']:.2%}, {verdict}"))
+    errors = result["errors"]
+    table += [
+        ("stuck cells of the chip", str(result["stuck_cells"])),
+        ("wrong weights, by cause", ", ".join(f"{errors[name]} {name}" for name in ("stuck", "programming", "read"))),
+        ("by type", ", ".join(f"{errors[name]} of {name}" for name in ("type1", "type2", "type3"))),
+        *cause_lines(result["layers"]),
+        ("plan", result["plan_file"]),
+        ("run file", result["run_file"]),
+    ]
+    reporter.result(result, table, f"{network.name} on {data.name}, chip {result['chip_id']}")
+
+
+def parsed_modes(names: tuple[str, ...]) -> tuple[InferenceMode, ...]:
+    """Ways of inferring by name, each once. Raises UserMistake for another name."""
+    from models.prediction import InferenceMode
+
+    found: list[InferenceMode] = []
+    for name in names:
+        if name == BOTH:
+            found += [InferenceMode.HOST, InferenceMode.XNOR]
+        elif name in tuple(InferenceMode):
+            found.append(InferenceMode(name))
+        else:
+            raise UserMistake(f"--mode {name!r}: allowed are {', '.join(InferenceMode)} and {BOTH}")
+    return tuple(dict.fromkeys(found))
+
+
+def _plan(path: Path | None) -> Plan | None:
+    from bench.plan_files import load_plan
+
+    return None if path is None else load_plan(path)
+
+
+def _inferred(result: Mapping[str, Any]) -> list[tuple[str, str]]:
+    errors = result["bit_errors"]
+    return [
+        ("samples", str(result["samples"])),
+        ("accuracy in software", f"{result['software_accuracy']:.2%}"),
+        *((f"accuracy on silicon, {name}", f"{value:.2%}") for name, value in result["accuracy"].items()),
+        ("cells programmed, verified, failed", " / ".join(str(value) for value in result["cells"].values())),
+        ("bit errors", f"{errors['raw']} after the first pass, {errors['after_verify']} after verify"),
+    ]
+
+
+def _swept(result: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """One line for each condition, with what differs between them."""
+    rows = result["conditions"]
+    varied = [name for name in rows[0] if name not in ("accuracy", "errors") and len({row[name] for row in rows}) > 1]
+    lines = [("accuracy in software", f"{result['software_accuracy']:.2%}")]
+    for row in rows:
+        at = ", ".join(f"{name} {row[name]:g}" for name in varied) or "as the bench file says"
+        accuracies = ", ".join(f"{mode} {value:.2%}" for mode, value in row["accuracy"].items())
+        lines.append((at, f"{accuracies}; wrong weights {sum(row['errors'].values())}"))
+    return lines
+
+
+__all__ = ["BOTH", "Inferring", "OnBench", "ToConfirm", "confirm_command", "infer_command"]

@@ -1,0 +1,80 @@
+"""What a characterisation tells a prediction about the cells of one chip: stuck cells, and errors cell by cell.
+
+Errors of programming and errors that come and go are told apart by pairs of senses, type by type
+(:mod:`calibration.typed_errors`); which cells are stuck says :mod:`bench.error_map`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from operator import add
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.error_map import ErrorMap
+from bench.procedures.characterise import CHARACTERISE
+from calibration.device_fit import fixed_outputs
+from calibration.typed_errors import TYPES, TypedErrors, typed_errors
+from data.runs import Run, RunStatus
+from models.error_rates import CellErrors, Counted, EstimatedRate, MeasuredMap, ReadErrorRates
+from models.exceptions import UserMistake
+
+_NEVER = EstimatedRate(0.0, 0.0, 0.0)
+
+
+@dataclass(frozen=True, eq=False)
+class KnownChip:
+    """What predictions need to know of one chip.
+
+    Attributes:
+        cells: stuck cells and errors of each cell.
+        rates: what is known of all cells together only: fixed outputs in XNOR.
+    """
+
+    cells: MeasuredMap
+    rates: ReadErrorRates
+
+
+def known_chip(runs: Sequence[Run], error_map: ErrorMap) -> KnownChip:
+    """What completed characterisations of the chip of ``error_map`` say.
+
+    Raises:
+        UserMistake: no such run, or patterns that were sensed once only.
+    """
+    chosen = [run for run in runs if run.procedure == CHARACTERISE.name and run.status is RunStatus.COMPLETED]
+    if not chosen:
+        raise UserMistake("a prediction for this chip needs a completed run of characterise; give one, or none at all")
+    found = reduce(add, (_typed(run) for run in chosen))
+    stuck = error_map.stuck & (error_map.stuck_value != 0)
+    if stuck.all():
+        raise UserMistake("every cell is stuck; is the array formed, and are the rails of SENSE right?")
+
+    def errors(wrong: Mapping[str, NDArray[np.float64]], trials: Mapping[str, NDArray[np.int64]]) -> CellErrors:
+        # a type that was never tried, as zeros on a binary chip, stays unknown
+        inverted, lost, gained = (
+            Counted(np.where(stuck, 0.0, wrong[name]), own) if (own := np.where(stuck, 0, trials[name])).any() else None
+            for name in TYPES
+        )
+        if inverted is None:
+            raise UserMistake("no weight of -1 or +1 was programmed into a cell that is not stuck; characterise again")
+        return CellErrors(inverted, lost, gained)
+
+    cells = MeasuredMap(
+        np.where(stuck, error_map.stuck_value, 0).astype(np.int8),
+        errors(found.transient, found.senses),
+        errors(found.steady, found.programmings),
+    )
+    fixed = fixed_outputs(chosen[-1])
+    rate = _NEVER if fixed is None else EstimatedRate(fixed.value, fixed.low, fixed.high)
+    return KnownChip(cells, ReadErrorRates(_NEVER, _NEVER, _NEVER, rate))
+
+
+def _typed(run: Run) -> TypedErrors:
+    patterns, senses = run.read("patterns", ["pattern", "target"]), run.read("senses", ["pattern", "sensed"])
+    each = [senses["sensed"][senses["pattern"] == pattern] for pattern in patterns["pattern"]]
+    if len({len(sensed) for sensed in each}) != 1:
+        raise UserMistake(f"{run.path}: the patterns were not all sensed equally often; run it to its end")
+    return typed_errors(patterns["target"], np.stack(each))
