@@ -92,7 +92,10 @@ class ErrorMap:
             "source": list(self.source),
             "cells": self.geometry.cells,
             "never_tried": int((self.senses == 0).sum()),
-            "stuck": {f"{value:+d}": int((self.stuck & (self.stuck_value == value)).sum()) for value in VALUES},
+            "stuck": {
+                name: int((self.stuck & (self.stuck_value == value)).sum())
+                for value, name in zip(VALUES, ("-1", "0", "+1"), strict=True)
+            },
             "weak": int((self.wrong > 0).sum()),
             "wrong_senses": int(self.wrong.sum()),
             "senses": int(self.senses.sum()),

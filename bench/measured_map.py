@@ -7,7 +7,7 @@ Errors of programming and errors that come and go are told apart by pairs of sen
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from operator import add
 
@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from bench.error_map import ErrorMap
 from bench.procedures.characterise import CHARACTERISE
 from calibration.device_fit import fixed_outputs
-from calibration.typed_errors import TYPES, TypedErrors, typed_errors
+from calibration.estimate import Estimate
+from calibration.typed_errors import TYPES, TypedErrors, turned_gains, typed_errors
 from data.runs import Run, RunStatus
 from models.error_rates import CellErrors, Counted, EstimatedRate, MeasuredMap, ReadErrorRates
 from models.exceptions import UserMistake
@@ -68,8 +69,32 @@ def known_chip(runs: Sequence[Run], error_map: ErrorMap) -> KnownChip:
         errors(found.steady, found.programmings),
     )
     fixed = fixed_outputs(chosen[-1])
-    rate = _NEVER if fixed is None else EstimatedRate(fixed.value, fixed.low, fixed.high)
-    return KnownChip(cells, ReadErrorRates(_NEVER, _NEVER, _NEVER, rate))
+    rates = ReadErrorRates(_NEVER, _NEVER, _NEVER, _NEVER if fixed is None else _rate(fixed))
+    if cells.tells_zeros:
+        steady, noise = _turned(chosen[-1])
+        rates = replace(rates, turned_gain=_rate(steady), turned_noise=_rate(noise))
+    return KnownChip(cells, rates)
+
+
+def _rate(estimate: Estimate) -> EstimatedRate:
+    return EstimatedRate(estimate.value, estimate.low, estimate.high)
+
+
+def _turned(run: Run) -> tuple[Estimate, Estimate]:
+    """How often zeros answer in XNOR with -1: steadily, and now and then.
+
+    Raises:
+        UserMistake: it was not measured.
+    """
+    products = run.read("xnor_inputs") if "xnor_inputs" in run.tables else {}
+    if not products or not (turned := products["input"] == -1).any():
+        raise UserMistake(
+            f"{run.path}: zeros in XNOR were not measured; characterise the whole array, xnor_repeats above 1"
+        )
+    senses, patterns = run.read("senses", ["pattern", "sensed"]), run.read("patterns", ["pattern"])["pattern"]
+    read = np.stack([np.sign(senses["sensed"][senses["pattern"] == one].sum(axis=0, dtype=int)) for one in patterns])
+    sums = np.stack([products["sum"][turned & (products["pattern"] == one)] for one in patterns])
+    return turned_gains(read.sum(axis=2), sums, (read == 0).sum(axis=2))
 
 
 def _typed(run: Run) -> TypedErrors:

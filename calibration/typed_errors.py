@@ -84,3 +84,36 @@ def typed_errors(targets: NDArray[np.int8], senses: NDArray[np.int8]) -> TypedEr
         programmings,
         {name: repeats * count for name, count in programmings.items()},
     )
+
+
+def turned_gains(
+    sensed: NDArray[np.int8], sums: NDArray[np.integer], zeros: NDArray[np.int64]
+) -> tuple[Estimate, Estimate]:
+    """How often a zero answers as a weight in XNOR with an input of -1: steadily, and now and then.
+
+    Programming is verified by reads, which are XNOR with +1. At -1 the offset of an amplifier acts the other way round,
+    so that zeros which were verified may lie outside its dead zone. The signs of what they answer are even, so that the
+    square of what a row's sum is off by counts them, and the product of two senses of it counts the steady ones.
+
+    Args:
+        sensed: ``(patterns, rows)`` sum of the weights of each row as they read.
+        sums: ``(patterns, repeats, rows)`` sums of XNOR with -1 in all columns, two repeats at least.
+        zeros: ``(patterns, rows)`` how many of them read zero.
+    """
+    off = (sums + sensed[:, None]).astype(np.float64)
+    repeats = off.shape[1]
+    square, whole = (off**2).sum(axis=1), off.sum(axis=1) ** 2
+    steady = ((whole - square) / (repeats * (repeats - 1))).sum(axis=0)
+    transient = (square / repeats).sum(axis=0) - steady
+    trials = zeros.sum(axis=0)
+    tried = trials > 0
+    if not tried.any():
+        raise UserMistake("no zero was programmed; characterise with weights=ternary")
+    return _signed_rate(steady[tried], trials[tried]), _signed_rate(transient[tried], trials[tried])
+
+
+def _signed_rate(errors: NDArray[np.float64], trials: NDArray[np.int64]) -> Estimate:
+    """A rate whose counts may come out below 0 in single rows; below 0 over all it is none."""
+    if errors.sum() <= 0.0:
+        return clustered_rate(np.zeros(len(errors)), trials)
+    return clustered_rate(errors, trials)

@@ -366,6 +366,8 @@ ARCHITECTURES: Mapping[str, Architecture] = MappingProxyType(
             mlp("digits-bnn", ThermometerEncoding(64, (4, 12)), (192,), 10, input_noise=2.0),
             mlp("digits-tnn", ThermometerEncoding(64, (4, 12)), (192,), 10, input_noise=2.0, weights=Precision.TERNARY),
             vgg("digits-conv", ThermometerEncoding(64, (4, 12)), (1, 8, 8), 10, filters=16, dense=(64,)),
+            # black and white, so that the array takes it: 25 x 4 tiles and 4
+            mlp("mnist-bnn", ThermometerEncoding(784, (128,)), (128,), 10),
             # of weak-RESET learning, of the MRAM and digital systems, and of stream learning
             mlp("mnist-3000", _GREY_28, (3000,), 10),
             mlp("mnist-1024-1024", _GREY_28, (1024, 1024), 10),

@@ -91,6 +91,8 @@ class ReadErrorRates:
         fixed_rate: chance that a cell answers every input with its weight, in XNOR alone.
         random_loss, random_gain: chance that a weight was left programmed as 0 (type 2), a 0 as -1 or +1 (type 3).
         transient_loss, transient_gain: chance that one sense of a weight answers 0, that of a 0 answers -1 or +1.
+        turned_gain: chance that a 0 answers -1 or +1 whenever its input is -1, in XNOR alone.
+        turned_noise: chance that one sense of a 0 with an input of -1 answers so, in XNOR alone.
     """
 
     stuck_fraction: Rate
@@ -101,6 +103,8 @@ class ReadErrorRates:
     random_gain: Rate | None = None
     transient_loss: Rate | None = None
     transient_gain: Rate | None = None
+    turned_gain: Rate | None = None
+    turned_noise: Rate | None = None
 
     @property
     def tells_zeros(self) -> bool:
@@ -128,6 +132,8 @@ class SampledRates:
     random_gain: float = 0.0
     transient_loss: float = 0.0
     transient_gain: float = 0.0
+    turned_gain: float = 0.0
+    turned_noise: float = 0.0
 
     @property
     def random(self) -> WeightErrorRates:

@@ -255,9 +255,10 @@ def _sums(rows: Words, bank: _Bank, outputs: int) -> NDArray[np.int64]:
 
 def _packed_bits(bits: NDArray[np.bool_]) -> Words:
     """Bits ``(..., n)`` in words ``(..., words)``, the first bit the lowest, zeros at the end."""
-    missing = -bits.shape[-1] % 64
-    wide = np.pad(bits, [(0, 0)] * (bits.ndim - 1) + [(0, missing)]) if missing else bits
-    return np.packbits(np.ascontiguousarray(wide), axis=-1, bitorder="little").view("<u8").astype(np.uint64, copy=False)
+    width = bits.shape[-1]
+    octets = np.zeros((*bits.shape[:-1], -(-width // 64) * 8), dtype=np.uint8)
+    octets[..., : -(-width // 8)] = np.packbits(np.ascontiguousarray(bits), axis=-1, bitorder="little")
+    return octets.view("<u8").astype(np.uint64, copy=False)
 
 
 def _words_of(bits: NDArray[np.bool_], groups: int, blocks: int) -> Words:

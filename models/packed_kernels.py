@@ -1,8 +1,7 @@
 """Compiled passes over packed bits: a word holds 64 inputs, 1 for +1 and 0 for -1.
 
 The sum of K products of +1/-1 is K minus twice the number of disagreements, which are the bits of XOR. Outputs run
-innermost, so that the compiler takes many of them at a time; four rows share each word of the weights, and four words
-each load of the counts.
+innermost and are taken eight at a time; four rows share each word of the weights.
 """
 
 from __future__ import annotations
@@ -10,7 +9,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from llvmlite import ir  # type: ignore[import-untyped]
 from numba import njit, types
+from numba.core import cgutils
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
@@ -18,6 +19,9 @@ Words = NDArray[np.uint64]
 
 ROWS = 4
 """Rows that a pass over the weights serves."""
+
+TILE = 8
+"""Outputs whose counts are kept in registers together."""
 
 _ONE, _WORD = np.uint64(1), np.uint64(64)
 
@@ -117,73 +121,117 @@ def gather(x: Words, sources: NDArray[np.int32], channels: int, groups: int, out
                         row[at] = word
 
 
-@njit(nogil=True, cache=True)
-def _disagreements(a: Words, b: Words, c: Words, d: Words, weights: Words, counts: Words) -> None:
-    """Add the disagreements of four rows with a block of binary weights to the counts.
+def _tile(
+    typing_context: Any, a: Any, b: Any, c: Any, d: Any, weights: Any, masks: Any, counts: Any, words: Any
+) -> Any:
+    """Add the disagreements of four rows with eight outputs to their counts, which stay in registers meanwhile.
 
-    All indices but one are constants, so that the compiler sees that nothing overlaps.
+    Written as vectors of eight words, which LLVM brings to whatever the processor has: left to itself, it keeps the
+    counts in memory, and half of the time goes there.
+
+    Args:
+        typing_context: of Numba.
+        a, b, c, d: addresses of the rows.
+        weights, masks, counts: addresses of the first ones; masks 0 where all weights count.
+        words: of a row.
+    """
+    word, vector = ir.IntType(64), ir.VectorType(ir.IntType(64), TILE)
+    lanes, undefined = ir.VectorType(ir.IntType(32), TILE), ir.Constant(vector, ir.Undefined)
+    first_lane, block_bytes = ir.Constant(lanes, [0] * TILE), 64 * 8
+
+    def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        rows, (weights, masks, counts, words) = arguments[:ROWS], arguments[ROWS:]
+        kind = ir.FunctionType(vector, [vector])
+        count = cgutils.get_or_insert_function(  # type: ignore[no-untyped-call]
+            builder.module, kind, f"llvm.ctpop.v{TILE}i64"
+        )
+
+        def at(address: Any, kind: Any = vector) -> Any:
+            return builder.inttoptr(address, kind.as_pointer())
+
+        def loop(masked: bool) -> None:
+            places = [at(builder.add(counts, word(r * block_bytes))) for r in range(ROWS)]
+            loaded = [builder.load(place, align=8) for place in places]
+            sums = [cgutils.alloca_once_value(builder, value) for value in loaded]  # type: ignore[no-untyped-call]
+            with cgutils.for_range(builder, words) as turn:
+                ahead = builder.mul(turn.index, word(block_bytes))
+                weight = builder.load(at(builder.add(weights, ahead)), align=8)
+                mask = builder.load(at(builder.add(masks, ahead)), align=8) if masked else None
+                for row, total in zip(rows, sums, strict=True):
+                    own = builder.load(at(builder.add(row, builder.mul(turn.index, word(8))), word), align=8)
+                    spread = builder.insert_element(undefined, own, ir.IntType(32)(0))
+                    differ = builder.xor(weight, builder.shuffle_vector(spread, undefined, first_lane))
+                    if mask is not None:
+                        differ = builder.and_(differ, mask)
+                    builder.store(builder.add(builder.load(total), builder.call(count, [differ])), total)
+            for place, total in zip(places, sums, strict=True):
+                builder.store(builder.load(total), place, align=8)
+
+        with builder.if_else(builder.icmp_signed("==", masks, word(0))) as (plain, masked):
+            with plain:
+                loop(masked=False)
+            with masked:
+                loop(masked=True)
+        return context.get_dummy_value()
+
+    return types.void(*[types.intp] * (ROWS + 4)), build
+
+
+_add_tile: Any = intrinsic(_tile)
+
+
+def _negative(typing_context: Any, counts: Any) -> Any:
+    """Which of 64 counts are below 0, as the bits of a word; ``counts`` is the address of the first."""
+    word, vector = ir.IntType(64), ir.VectorType(ir.IntType(64), TILE)
+
+    def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        bits = word(0)
+        for first in range(0, 64, TILE):
+            place = builder.inttoptr(builder.add(arguments[0], word(8 * first)), vector.as_pointer())
+            below = builder.icmp_signed("<", builder.load(place, align=8), ir.Constant(vector, [0] * TILE))
+            found = builder.zext(builder.bitcast(below, ir.IntType(TILE)), word)
+            bits = builder.or_(bits, builder.shl(found, word(first)))
+        return bits
+
+    return types.uint64(types.intp), build
+
+
+_negative_bits: Any = intrinsic(_negative)
+
+
+@njit(nogil=True, cache=True)
+def _disagreements(
+    a: Words, b: Words, c: Words, d: Words, weights: Words, masks: Words, outputs: int, counts: Words
+) -> None:
+    """Add the disagreements of four rows with a block of weights to the counts.
 
     Args:
         a, b, c, d: ``(words,)`` rows.
         weights: ``(words * 64,)``, outputs innermost.
+        masks: of the same shape, the weights that count; or empty where all do.
+        outputs: of the block that are wanted.
         counts: ``(4 * 64,)``, row by row.
     """
-    words = len(a)
-    k = 0
-    while k + 4 <= words:
-        a0, a1, a2, a3 = a[k], a[k + 1], a[k + 2], a[k + 3]
-        b0, b1, b2, b3 = b[k], b[k + 1], b[k + 2], b[k + 3]
-        c0, c1, c2, c3 = c[k], c[k + 1], c[k + 2], c[k + 3]
-        d0, d1, d2, d3 = d[k], d[k + 1], d[k + 2], d[k + 3]
-        w = weights[64 * k : 64 * k + 256]
-        for o in range(64):
-            v0, v1, v2, v3 = w[o], w[o + 64], w[o + 128], w[o + 192]
-            counts[o] += count_ones(a0 ^ v0) + count_ones(a1 ^ v1) + count_ones(a2 ^ v2) + count_ones(a3 ^ v3)
-            counts[o + 64] += count_ones(b0 ^ v0) + count_ones(b1 ^ v1) + count_ones(b2 ^ v2) + count_ones(b3 ^ v3)
-            counts[o + 128] += count_ones(c0 ^ v0) + count_ones(c1 ^ v1) + count_ones(c2 ^ v2) + count_ones(c3 ^ v3)
-            counts[o + 192] += count_ones(d0 ^ v0) + count_ones(d1 ^ v1) + count_ones(d2 ^ v2) + count_ones(d3 ^ v3)
-        k += 4
-    while k < words:
-        a0, b0, c0, d0 = a[k], b[k], c[k], d[k]
-        w = weights[64 * k : 64 * k + 64]
-        for o in range(64):
-            v0 = w[o]
-            counts[o] += count_ones(a0 ^ v0)
-            counts[o + 64] += count_ones(b0 ^ v0)
-            counts[o + 128] += count_ones(c0 ^ v0)
-            counts[o + 192] += count_ones(d0 ^ v0)
-        k += 1
-
-
-@njit(nogil=True, cache=True)
-def _masked_disagreements(a: Words, b: Words, c: Words, d: Words, weights: Words, masks: Words, counts: Words) -> None:
-    """As :func:`_disagreements`, where only the weights under a mask count."""
-    words = len(a)
-    k = 0
-    while k + 2 <= words:
-        a0, a1, b0, b1, c0, c1, d0, d1 = a[k], a[k + 1], b[k], b[k + 1], c[k], c[k + 1], d[k], d[k + 1]
-        w, m = weights[64 * k : 64 * k + 128], masks[64 * k : 64 * k + 128]
-        for o in range(64):
-            v0, v1, n0, n1 = w[o], w[o + 64], m[o], m[o + 64]
-            counts[o] += count_ones((a0 ^ v0) & n0) + count_ones((a1 ^ v1) & n1)
-            counts[o + 64] += count_ones((b0 ^ v0) & n0) + count_ones((b1 ^ v1) & n1)
-            counts[o + 128] += count_ones((c0 ^ v0) & n0) + count_ones((c1 ^ v1) & n1)
-            counts[o + 192] += count_ones((d0 ^ v0) & n0) + count_ones((d1 ^ v1) & n1)
-        k += 2
-    if k < words:
-        a0, b0, c0, d0 = a[k], b[k], c[k], d[k]
-        w, m = weights[64 * k : 64 * k + 64], masks[64 * k : 64 * k + 64]
-        for o in range(64):
-            v0, n0 = w[o], m[o]
-            counts[o] += count_ones((a0 ^ v0) & n0)
-            counts[o + 64] += count_ones((b0 ^ v0) & n0)
-            counts[o + 128] += count_ones((c0 ^ v0) & n0)
-            counts[o + 192] += count_ones((d0 ^ v0) & n0)
+    rows = a.ctypes.data, b.ctypes.data, c.ctypes.data, d.ctypes.data
+    for first in range(0, outputs, TILE):
+        ahead = 8 * first
+        mask = masks.ctypes.data + ahead if len(masks) > 0 else 0
+        _add_tile(
+            rows[0], rows[1], rows[2], rows[3], weights.ctypes.data + ahead, mask, counts.ctypes.data + ahead, len(a)
+        )
 
 
 @njit(nogil=True, cache=True, inline="always")
 def _count_rows(
-    rows: Words, first: int, group: int, weights: Words, masks: Words, starts: Words, kinds: Any, counts: Words
+    rows: Words,
+    first: int,
+    group: int,
+    weights: Words,
+    masks: Words,
+    starts: Words,
+    kinds: Any,
+    outputs: int,
+    counts: Words,
 ) -> None:
     """Starts plus the disagreements of four rows with a block of weights, planes weighted by powers of two.
 
@@ -195,6 +243,7 @@ def _count_rows(
         masks: of the same length, or empty where all weights count.
         starts: ``(kinds * 64,)``.
         kinds: ``(places,)`` kind of each place; row r is at the place ``r % places``.
+        outputs: of the block that are wanted.
         counts: ``(4 * 64,)``; overwritten.
     """
     last, planes, places = rows.shape[0] - 1, rows.shape[1], len(kinds)
@@ -224,10 +273,7 @@ def _count_rows(
                 place = place + 1 if place + 1 < places else 0
         a, b = rows[first, plane, group], rows[second, plane, group]
         c, d = rows[third, plane, group], rows[fourth, plane, group]
-        if len(masks) == 0:
-            _disagreements(a, b, c, d, weights, counts)
-        else:
-            _masked_disagreements(a, b, c, d, weights, masks, counts)
+        _disagreements(a, b, c, d, weights, masks, outputs, counts)
 
 
 @njit(nogil=True, cache=True)
@@ -251,13 +297,9 @@ def fire(rows: Words, weights: Words, masks: Words, starts: Words, kinds: NDArra
             own, mask, start = weights[group, block], masks[group, block], starts[group, block]
             word = group * blocks + block
             for first in range(0, total, ROWS):
-                _count_rows(rows, first, group, own, mask, start, kinds, counts)
+                _count_rows(rows, first, group, own, mask, start, kinds, 64, counts)
                 for r in range(min(ROWS, total - first)):
-                    found = counts[64 * r : 64 * r + 64]
-                    bits = np.uint64(0)
-                    for j in range(64):
-                        bits |= np.uint64(np.int64(found[j]) < 0) << np.uint64(j)
-                    out[first + r, word] = bits
+                    out[first + r, word] = _negative_bits(counts.ctypes.data + 64 * 8 * r)
 
 
 @njit(nogil=True, cache=True)
@@ -271,10 +313,11 @@ def add_up(
     for group in range(groups):
         for block in range(blocks):
             own, mask, start = weights[group, block], masks[group, block], starts[group, block]
+            wanted = min(64, outputs - 64 * block)
             for first in range(0, total, ROWS):
-                _count_rows(rows, first, group, own, mask, start, kinds, counts)
+                _count_rows(rows, first, group, own, mask, start, kinds, wanted, counts)
                 for r in range(min(ROWS, total - first)):
-                    for j in range(min(64, outputs - 64 * block)):
+                    for j in range(wanted):
                         out[first + r, group, 64 * block + j] = np.int64(counts[64 * r + j])
 
 

@@ -9,7 +9,8 @@ Three kinds of read error, each with its own rate:
 - *transient errors* of the sense amplifier are fresh at every sense.
 
 XNOR in the array has one more: where the amplifier's offset outweighs the cell, the output is the same whatever the
-input. A weight that was verified by a read, which is XNOR with +1, then answers with itself.
+input. A weight that was verified by a read, which is XNOR with +1, then answers with itself; a zero that was verified
+so may answer as a weight where the input is -1.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from numpy.typing import NDArray
 from models.cells import Geometry, Weights
 from models.encodings import magnitude, presented
 from models.error_positions import error_positions
-from models.error_rates import CountedRate, EstimatedRate, MeasuredMap, Rate, ReadErrorRates
+from models.error_rates import CountedRate, EstimatedRate, MeasuredMap, Rate, ReadErrorRates, SampledRates
 from models.exceptions import UserMistake
 from models.integer import IntegerNetwork, Layer, classify
 from models.weight_errors import WeightErrorRates, WeightErrors
@@ -216,10 +217,14 @@ class _Silicon:
             read = [WeightErrors(own, rng).disturbed(one) for own, one in zip(transient, weights, strict=True)]
             return PackedNetwork(self._network.with_weights(read))
         programmed = self._network.with_weights(weights)
-        if self._mode == InferenceMode.XNOR and rates.fixed_rate > 0.0:
-            fixed = [rng.random(one.shape) < rates.fixed_rate for one in weights]
-            programmed = _fix_products(programmed, fixed)
-            transient = [_spared(own, cells) for own, cells in zip(transient, fixed, strict=True)]
+        if self._mode == InferenceMode.XNOR:
+            turned = [_turn_zeros(one, rates.turned_gain, rng) for one in weights]
+            fixed = [
+                np.where(rng.random(one.shape) < rates.fixed_rate, one, answers).astype(np.int8)
+                for one, (_, answers) in zip(weights, turned, strict=True)
+            ]
+            programmed = _fix_products(self._network.with_weights([following for following, _ in turned]), fixed)
+            transient = [_xnor_rates(own, rates, cells != 0) for own, cells in zip(transient, fixed, strict=True)]
         return ErringNetwork(
             programmed,
             transient,
@@ -237,21 +242,40 @@ def _at(cells: WeightErrorRates, places: Places) -> WeightErrorRates:
     return WeightErrorRates(*(np.asarray(rate)[places] for rate in (cells.inversion, cells.loss, cells.gain)))
 
 
-def _spared(rates: WeightErrorRates, cells: NDArray[np.bool_]) -> WeightErrorRates:
-    """The rates, but 0 for some cells."""
-    return WeightErrorRates(*(np.where(cells, 0.0, rate) for rate in (rates.inversion, rates.loss, rates.gain)))
+def _turn_zeros(weights: Weights, rate: float, rng: np.random.Generator) -> tuple[Weights, NDArray[np.int8]]:
+    """Zeros that answer ``o`` whenever their input is -1, and nothing at +1, in the sums of many inputs.
+
+    Such a product is ``(o - o x) / 2``: half of an output that is fixed, and half of one that follows the input. So one
+    in four of these zeros is a weight here, one in four a fixed output, which leaves mean and power as they are.
+
+    Returns:
+        The weights, and what the outputs that are fixed answer (0 elsewhere), both of the shape of ``weights``.
+    """
+    chance = np.where(weights == 0, rng.random(weights.shape), 1.0)
+    signs = rng.choice(np.array([-1, 1], dtype=np.int8), size=weights.shape)
+    follows, stays = chance < rate / 4, (chance >= rate / 4) & (chance < rate / 2)
+    return np.where(follows, signs, weights).astype(np.int8), np.where(stays, signs, 0).astype(np.int8)
 
 
-def _fix_products(network: IntegerNetwork, cells: Sequence[NDArray[np.bool_]]) -> IntegerNetwork:
-    """The network where some products are the weight, whatever the input: no weight there, but another threshold."""
+def _xnor_rates(rates: WeightErrorRates, sampled: SampledRates, fixed: NDArray[np.bool_]) -> WeightErrorRates:
+    """Rates of senses in XNOR: inputs are as often -1 as +1, and outputs that are fixed do not err."""
+    gain = (
+        np.asarray(rates.gain) if sampled.turned_noise == 0.0 else (np.asarray(rates.gain) + sampled.turned_noise) / 2
+    )
+    parts = (rates.inversion, rates.loss, gain)
+    return WeightErrorRates(*(np.where(fixed, 0.0, rate) for rate in parts))
+
+
+def _fix_products(network: IntegerNetwork, fixed: Sequence[NDArray[np.int8]]) -> IntegerNetwork:
+    """The network where some products are the same whatever the input: no weight there, but another threshold."""
     layers: list[Layer] = []
     top = magnitude(network.encoding)
-    for layer, fixed in zip(network.layers, cells, strict=True):
-        own = np.where(fixed, layer.weights, 0).sum(axis=1, dtype=np.int64)
+    for layer, answers in zip(network.layers, fixed, strict=True):
+        own = answers.sum(axis=1, dtype=np.int64)
         # pooling that adds sums adds as many of these as one sum has products
         times = top * (layer.products // layer.weights.shape[1])
         threshold = (layer.threshold - layer.sign * own * times).astype(np.int32)
-        weights = np.where(fixed, 0, layer.weights).astype(np.int8)
+        weights = np.where(answers != 0, 0, layer.weights).astype(np.int8)
         layers.append(replace(cast("Any", layer), weights=weights, threshold=threshold))
         top = 1
     return replace(network, layers=tuple(layers))

@@ -261,7 +261,7 @@ class _ErringLayer:
             self._shares,
             self._inverting,
         )
-        with np.errstate(divide="ignore"):
+        with np.errstate(divide="ignore", over="ignore"):
             self._gap = np.minimum(-1.0 / np.log1p(-largest), LONGEST_GAP)
         self._gap[largest == 0.0] = LONGEST_GAP
 

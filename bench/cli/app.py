@@ -209,10 +209,10 @@ def map_network(
     as_json: JsonOption = False,
 ) -> None:
     """Lay a network on an array and say what programming it takes; nothing is opened and nothing moves."""
-    from bench.cli.silicon import Mapping, map_command
+    from bench.cli.silicon import MapOptions, map_command
 
     runs = () if error_map is None else tuple(error_map)
-    map_command(network, Mapping(bench, rows, cols, runs, out, picture), as_json)
+    map_command(network, MapOptions(bench, rows, cols, runs, out, picture), as_json)
 
 
 @app.command()

@@ -27,7 +27,7 @@ ARRAY = Geometry(32, 32)
 
 
 @dataclass(frozen=True)
-class Mapping:
+class MapOptions:
     """A plan as it was asked for.
 
     Attributes:
@@ -45,7 +45,7 @@ class Mapping:
     picture: Path | None
 
 
-def map_command(path: Path, wanted: Mapping, as_json: bool) -> None:
+def map_command(path: Path, wanted: MapOptions, as_json: bool) -> None:
     """Lay a network on an array, and say what that takes; nothing is opened and nothing moves."""
     from bench.error_map import error_map
     from bench.mapping import plan_network
@@ -105,7 +105,7 @@ def map_command(path: Path, wanted: Mapping, as_json: bool) -> None:
     Reporter(as_json).result(values, lines, plan.network)
 
 
-def _config(wanted: Mapping, known: ErrorMap | None) -> BenchFile:
+def _config(wanted: MapOptions, known: ErrorMap | None) -> BenchFile:
     """The bench file that counts, with the array that was asked for."""
     from bench.source import bench_config
 

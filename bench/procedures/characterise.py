@@ -45,6 +45,18 @@ XNOR_ROWS = Table(
 )
 
 
+XNOR_INPUTS = Table(
+    "xnor_inputs",
+    (
+        Column("pattern", "int32", description="index of the pattern in the array"),
+        Column("input", "int8", description="input of every column"),
+        Column("repeat", "int32", description="index of the sense"),
+        Column("sum", "int16", dims=("row",), description="sum of each row; input times the sum of its weights"),
+    ),
+    "XNOR of ternary patterns with one input for all columns: a zero that reads right, at +1, may answer at -1",
+)
+
+
 class CharacteriseParameters(Parameters):
     """Parameters of a characterisation."""
 
@@ -104,6 +116,8 @@ def characterise(chip: Chip, parameters: CharacteriseParameters, cells: CellMask
             yield sense_records(done, chip.read(parameters.repeats))
             if cells.all() and parameters.xnor_repeats > 0:
                 yield _xnor_rows(chip, done, target, parameters.xnor_repeats)
+                if parameters.weights == "ternary":
+                    yield _xnor_inputs(chip, done, parameters.xnor_repeats)
             raw_errors += programming.raw_errors
             failed += programming.failed
             state = np.where(lrs_devices(target), np.int8(ProgrammedState.LRS), np.int8(ProgrammedState.HRS))
@@ -136,6 +150,13 @@ def _xnor_rows(chip: Chip, pattern: int, target: Weights, repeats: int) -> Recor
     )
 
 
+def _xnor_inputs(chip: Chip, pattern: int, repeats: int) -> Record:
+    signs, numbers = (each.ravel() for each in np.meshgrid((1, -1), np.arange(repeats), indexing="ij"))
+    inputs = np.repeat(signs.astype(np.int8)[:, None], chip.geometry.cols, axis=1)
+    values = {"pattern": np.full(len(signs), pattern), "input": signs, "repeat": numbers, "sum": chip.xnor(inputs)}
+    return Record("xnor_inputs", values, many=True)
+
+
 def _devices(chip: Chip, sample: NDArray[np.int64]) -> DeviceMask:
     """Both devices of some cells, ``(n, 2)`` rows and columns."""
     devices = chip.no_devices()
@@ -147,6 +168,6 @@ CHARACTERISE = Procedure(
     "characterise",
     "measure what a device fit needs: patterns, repeated senses, resistances, a weak-RESET staircase",
     CharacteriseParameters,
-    (PATTERNS, SENSES, XNOR_ROWS, RESISTANCES),
+    (PATTERNS, SENSES, XNOR_ROWS, XNOR_INPUTS, RESISTANCES),
     characterise,
 )

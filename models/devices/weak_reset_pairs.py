@@ -16,11 +16,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from models.arrays import NumpyArrays
@@ -35,133 +33,21 @@ from models.devices.weak_reset import (
     sample_r0,
     stress_per_pulse,
 )
+from models.devices.weak_reset_kernels import (
+    BYTES_SD,
+    ONE,
+    PINK_STEPS,
+    RTN_STEPS,
+    ZERO,
+    Pairs,
+    Singles,
+    Tables,
+    kernels,
+)
 from models.exceptions import UserMistake
-
-Singles = NDArray[np.float32]
 
 MOST_PULSES = 1_000_000
 """Most pulses on a device in one call."""
-
-_PINK_STEPS = 4096.0
-_RTN_STEPS = np.float32(254.0)
-_BYTES_MEAN = np.float32(4 * 127.5)
-_BYTES_SD = math.sqrt(4 * (256**2 - 1) / 12)
-_ZERO, _ONE = np.float32(0.0), np.float32(1.0)
-
-# SplitMix64 (Steele, Lea and Flood, OOPSLA 2014): the n-th number is a mix of the key plus n times the golden ratio.
-_GOLDEN, _MIX_1, _MIX_2 = (np.uint64(x) for x in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
-_EVEN_BYTES, _LOW_16, _LOW_8 = (np.uint64(x) for x in (0x00FF00FF00FF00FF, 0xFFFF, 0xFF))
-_8, _16, _27, _30, _31, _32, _40 = (np.uint64(bits) for bits in (8, 16, 27, 30, 31, 32, 40))
-
-
-class _Pairs(NamedTuple):
-    """State and parameters of all pairs; ``(2, n)``, but ``pink`` ``(processes, 2, n)``, ``scales`` ``(processes,)``.
-
-    Attributes:
-        base: ln R0 + c1.
-        ceiling: largest RTN value, per step of ``rtn``.
-        scales: of each process of the 1/f noise in ln R, per step of ``pink``.
-    """
-
-    stress: Singles
-    rtn: NDArray[np.uint8]
-    pink: NDArray[np.int16]
-    slope1: Singles
-    knee: Singles
-    base: Singles
-    slope2: Singles
-    ceiling: Singles
-    scales: Singles
-
-
-class _Tables(NamedTuple):
-    """What a number of pulses does, up to the most of a call; ``(most + 1,)``, the first two ``(processes, most + 1)``.
-
-    Attributes:
-        kept, fresh: share of a value of the 1/f noise that is left, and weight of the noise that is new.
-        rises, stays: probability that RTN is high in the end, from low and from high.
-        stress: reference pulses.
-    """
-
-    kept: Singles
-    fresh: Singles
-    rises: Singles
-    stays: Singles
-    stress: Singles
-
-
-def _mixed(x: np.uint64) -> np.uint64:
-    """The random 64 bits that belong to a counter."""
-    x = (x ^ (x >> _30)) * _MIX_1
-    x = (x ^ (x >> _27)) * _MIX_2
-    return x ^ (x >> _31)
-
-
-def _single(bits: np.uint64) -> np.float32:
-    """A whole number of at most 31 bits."""
-    return np.float32(np.int32(bits))
-
-
-@cache
-def _kernels(processes: int) -> tuple[Any, Any, Any]:
-    """Compiled functions for a number of processes, which the compiler must know to unroll its loops."""
-    mixed, single = njit(inline="always")(_mixed), njit(inline="always")(_single)
-    numbers = np.uint64(processes // 2 + 2)
-
-    def log_resistance(at: _Pairs, device: int, i: int) -> Any:
-        t, knee = at.stress[device, i], at.knee[device, i]
-        # two straight lines that meet at the knee
-        mean = at.slope1[device, i] * min(t, knee) + at.slope2[device, i] * max(t - knee, _ZERO)
-        value = at.base[device, i] + mean + at.ceiling[device, i] * (max(np.float32(at.rtn[device, i]), _ONE) - _ONE)
-        for k in range(processes):
-            value += at.scales[k] * np.float32(at.pink[k, device, i])
-        return value
-
-    evaluate_one = njit(fastmath=True, inline="always")(log_resistance)
-
-    def pulse(pulses: NDArray[np.int32], key: np.uint64, table: _Tables, at: _Pairs, weights: NDArray[np.int8]) -> None:
-        for i in range(len(pulses)):
-            count = pulses[i]
-            if count == 0:
-                continue
-            device = 0 if count > 0 else 1
-            count = abs(count)
-            at.stress[device, i] += table.stress[count]
-            counter = key + np.uint64(i) * numbers * _GOLDEN
-            sums = np.uint64(0)
-            for k in range(processes):
-                if k % 2 == 0:
-                    counter += _GOLDEN
-                    bits = mixed(counter)
-                    pairs = (bits & _EVEN_BYTES) + ((bits >> _8) & _EVEN_BYTES)
-                    sums = pairs + (pairs >> _16)
-                else:
-                    sums = sums >> _32
-                deviate = single(sums & _LOW_16) - _BYTES_MEAN
-                value = table.kept[k, count] * np.float32(at.pink[k, device, i]) + table.fresh[k, count] * deviate
-                at.pink[k, device, i] = np.int16(np.rint(value))
-            # Without branches, which a processor could only guess: value and probability are reckoned either way.
-            bits = mixed(counter + _GOLDEN)
-            rank = single(bits >> _40) * np.float32(2.0**-24)
-            share = single(bits & _LOW_16) * single((bits >> _16) & _LOW_16) * np.float32(2.0**-32)
-            dither = single((bits >> _32) & _LOW_8) * np.float32(2.0**-8)
-            level = np.int32(_ONE + _RTN_STEPS * share + dither)
-            was_high = np.float32(at.rtn[device, i] > 0)
-            chance = table.rises[count] + was_high * (table.stays[count] - table.rises[count])
-            at.rtn[device, i] = np.uint8(level * np.int32(rank < chance))
-            weights[i] = np.int8(1) if evaluate_one(at, 0, i) > evaluate_one(at, 1, i) else np.int8(-1)
-
-    def evaluate(at: _Pairs, out: Singles) -> None:
-        for device in range(2):
-            for i in range(out.shape[1]):
-                out[device, i] = evaluate_one(at, device, i)
-
-    def weigh(at: _Pairs, weights: NDArray[np.int8]) -> None:
-        for i in range(len(weights)):
-            weights[i] = np.int8(1) if evaluate_one(at, 0, i) > evaluate_one(at, 1, i) else np.int8(-1)
-
-    compiled = njit(fastmath=True)
-    return compiled(pulse), compiled(evaluate), compiled(weigh)
 
 
 class WeakResetPairs:
@@ -195,7 +81,7 @@ class WeakResetPairs:
         ranks = generator.random(flat, dtype=np.float32) if d2d else np.full(flat, 0.5, dtype=np.float32)
         times, variances = pink_processes(int(section.pink_memory)) if self.imperfections.pink else ((), ())
         self._times = np.array(times)[:, None]
-        self._pairs = _Pairs(
+        self._pairs = Pairs(
             stress=np.zeros(flat, dtype=np.float32),
             rtn=self._settled_rtn(flat),
             pink=self._settled_pink(len(times), flat),
@@ -203,10 +89,10 @@ class WeakResetPairs:
             knee=np.asarray(drawn.knee, dtype=np.float32),
             base=np.log(drawn.r0_ohm).astype(np.float32) + self._offset,
             slope2=np.asarray(drawn.slope2, dtype=np.float32),
-            ceiling=ranks * np.float32(section.rtn_amplitude_high / float(_RTN_STEPS)),
-            scales=(section.pink_alpha * UNIFORM_SD / _PINK_STEPS * np.sqrt(variances)).astype(np.float32),
+            ceiling=ranks * np.float32(section.rtn_amplitude_high / float(RTN_STEPS)),
+            scales=(section.pink_alpha * UNIFORM_SD / PINK_STEPS * np.sqrt(variances)).astype(np.float32),
         )
-        self._pulse, self._evaluate, self._weigh = _kernels(len(times))
+        self._pulse, self._evaluate, self._weigh = kernels(len(times))
         self._weights = np.empty(flat[1], dtype=np.int8)
         self._weigh(self._pairs, self._weights)
 
@@ -230,12 +116,17 @@ class WeakResetPairs:
             return
         number = np.arange(most + 1)
         kept = np.exp(-number / self._times)
-        fresh = np.sqrt(-np.expm1(-2.0 * number / self._times)) * (_PINK_STEPS / _BYTES_SD)
+        fresh = np.sqrt(-np.expm1(-2.0 * number / self._times)) * (PINK_STEPS / BYTES_SD)
         works = float(self.imperfections.rtn)
         rises, stays = (works * rtn_high_probability(self.section, high, number) for high in (0.0, 1.0))
-        tables = (kept, fresh, rises, stays, stress * number)
+        # numbers of pulses in groups of four bits
+        powers = 2.0 ** np.arange(-(-most.bit_length() // 4) * 4)
+        switching = self.section.rtn_p_low_high + self.section.rtn_p_high_low
+        gone = np.vstack([-np.expm1(-powers / self._times), 1.0 - (1.0 - switching) ** powers])
+        settled = np.array([works * rtn_high_probability(self.section, 0.0, math.inf)])
+        tables = (kept, fresh, rises, stays, stress * number, gone, settled)
         key = self._generator.integers(2**64, dtype=np.uint64)
-        self._pulse(counts, key, _Tables(*(table.astype(np.float32) for table in tables)), self._pairs, self._weights)
+        self._pulse(counts, key, Tables(*(table.astype(np.float32) for table in tables)), self._pairs, self._weights)
 
     def set_again(self, devices: NDArray[np.bool_]) -> None:
         """Devices that were SET: stress starts again from 0 and R0 is drawn anew. Traps keep their state.
@@ -291,7 +182,7 @@ class WeakResetPairs:
 
     def state_dict(self) -> dict[str, NDArray[Any]]:
         """Parameters and state of all devices by name, to go on from later; copies. The generator is not among them."""
-        arrays = {name: getattr(self._pairs, name) for name in _Pairs._fields}
+        arrays = {name: getattr(self._pairs, name) for name in Pairs._fields}
         return {name: array.copy() for name, array in (*arrays.items(), ("offset", self._offset))}
 
     def load_state_dict(self, state: Mapping[str, NDArray[Any]]) -> None:
@@ -300,7 +191,7 @@ class WeakResetPairs:
         Raises:
             UserMistake: an array is missing, or of another shape or type.
         """
-        own = {**{name: getattr(self._pairs, name) for name in _Pairs._fields}, "offset": self._offset}
+        own = {**{name: getattr(self._pairs, name) for name in Pairs._fields}, "offset": self._offset}
         for name, array in own.items():
             found = state.get(name)
             if found is None or found.shape != array.shape or found.dtype != array.dtype:
@@ -315,15 +206,15 @@ class WeakResetPairs:
         if not self.imperfections.rtn:
             return np.zeros(shape, dtype=np.uint8)
         rank, one, other, dither = (self._generator.random(shape, dtype=np.float32) for _ in range(4))
-        level = np.minimum(_ONE + _RTN_STEPS * one * other + dither, np.float32(255.0))
-        return np.where(rank < rtn_high_probability(self.section, 0.0, math.inf), level, _ZERO).astype(np.uint8)
+        level = np.minimum(ONE + RTN_STEPS * one * other + dither, np.float32(255.0))
+        return np.where(rank < rtn_high_probability(self.section, 0.0, math.inf), level, ZERO).astype(np.uint8)
 
     def _settled_pink(self, processes: int, shape: tuple[int, int]) -> NDArray[np.int16]:
         """1/f noise that has been running for long."""
         pink = np.empty((processes, *shape), dtype=np.int16)
         for values in pink:
             normal = self._generator.standard_normal(shape, dtype=np.float32)
-            values[:] = np.rint(np.clip(np.float32(_PINK_STEPS) * normal, -32767, 32767))
+            values[:] = np.rint(np.clip(np.float32(PINK_STEPS) * normal, -32767, 32767))
         return pink
 
     def _shaped(self, flat: Singles) -> Singles:

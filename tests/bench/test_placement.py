@@ -87,7 +87,7 @@ def test_with_two_percent_stuck_cells_at_most_half_of_the_loss_is_left(name: str
 
 @pytest.mark.slow
 def test_a_simulated_chip_reads_back_what_was_placed_on_it(tmp_path: Path) -> None:
-    # about 2 % of the cells have a broken device; of these only some are stuck, others fail for one sign or now and then
+    # about 2 % of the cells have a broken device; only some are stuck, others fail for one sign, or now and then
     shares = {"defects.stuck_lrs": 0.003, "defects.stuck_hrs": 0.004, "defects.open": 0.003}
     device = packaged_device(CHIPS["kilobit"].device).updated(
         {name: Quantity(share, "1", "test", "proposed") for name, share in shares.items()}
@@ -168,6 +168,13 @@ def test_stuck_cells_take_weights_of_their_sign_and_weak_ones_those_that_matter_
     opposite = known(stuck, np.where(stuck, -network.layers[0].weights, 0).astype(np.int8))
     assert harm(plan_network(network, array), network, opposite).wrong == 4
     assert harm(plan_network(network, array, opposite), network, opposite).wrong == 0
+    # a cell that now and then fails to take one sign is as good as any for the other
+    one_sided = np.zeros((3, *array), dtype=np.int64)
+    one_sided[network.layers[0].weights[stuck] + 1, *np.nonzero(stuck)] = SENSES // 3
+    nothing = np.zeros(array, dtype=bool)
+    failing = known(nothing, nothing.astype(np.int8), one_sided)
+    assert harm(plan_network(network, array), network, failing).weak == pytest.approx(4 / 3, rel=0.01)
+    assert harm(plan_network(network, array, failing), network, failing).weak == 0.0
     # the middle neuron has a threshold that no sum reaches: it takes the row that always errs
     hidden = one_layer([[1, 1, 1], [1, -1, 1], [-1, 1, 1]], hidden=True)
     first = replace(hidden.layers[0], threshold=np.array([0, 9, 0]))
