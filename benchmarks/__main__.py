@@ -7,22 +7,24 @@ import sys
 from collections.abc import Callable
 from datetime import date
 
-from benchmarks import curves, packed, physics, run_store, training_step, wire
+from benchmarks import curves, links, packed, physics, placement, read_errors, run_store, training_step, wire
 from benchmarks.rows import Row
 
 BENCHMARKS: dict[str, Callable[[], list[Row]]] = {
     "senses": wire.senses,
     "exchanges": wire.exchanges,
-    "link": wire.link,
+    "links": links.links,
     "weak-reset": physics.weak_reset,
     "chip": physics.chip,
     "injection": physics.injection,
     "training-step": training_step.training_step,
     "packed": packed.packed,
     "steps": packed.steps,
+    "read-errors": read_errors.read_errors,
     "store": run_store.store,
     "growth": run_store.growth,
     "curves": curves.curves,
+    "placement": placement.placement,
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 
@@ -27,8 +27,30 @@ def row(what: str, unit: str, values: list[float]) -> Row:
     return Row(what, unit, statistics.median(values), min(values), max(values))
 
 
-def seconds_of(action: Callable[[], object]) -> float:
-    """Wall-clock time of one call, in s."""
-    started = time.perf_counter()
+def seconds_of(action: Callable[[], object], clock: Callable[[], float] = time.perf_counter) -> float:
+    """Time of one call in s: wall-clock, or that of the processor with ``time.process_time``."""
+    started = clock()
     action()
-    return time.perf_counter() - started
+    return clock() - started
+
+
+def in_turns(actions: Mapping[str, Callable[[], object]], times: int, warm_up: int = 1) -> dict[str, list[float]]:
+    """Processor seconds of each action, all in turns after some calls that do not count.
+
+    The processor's time, not the clock's: what else a shared machine does then counts as little as it can. Before each
+    timed call goes one that is not, so that an action finds the caches as in a loop of its own.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in actions}
+    for turn in range(warm_up + times):
+        for name, action in actions.items():
+            action()
+            taken = seconds_of(action, time.process_time)
+            if turn >= warm_up:
+                seconds[name].append(taken)
+    return seconds
+
+
+def ratio_of_best(what: str, unit: str, over: list[float], under: list[float]) -> Row:
+    """Ratio of the shortest times, with the quarter and three quarters of the ratios of neighbours."""
+    low, _, high = statistics.quantiles([a / b for a, b in zip(over, under, strict=True)], n=4)
+    return Row(what, unit, min(over) / min(under), low, high)

@@ -143,6 +143,25 @@ def test_pulses_at_once_equal_pulses_one_by_one_in_distribution():
     assert stats.ks_2samp(once.log_ratio[BL] - before[0], singly.log_ratio[BL] - before[1]).pvalue > 0.01
 
 
+@pytest.mark.parametrize("pulses", [1, 14, 700])
+def test_a_pair_fares_the_same_among_many_pulsed_ones_and_among_few(pulses):
+    # blocks are worked on as a whole or pair by pair, with the same random numbers
+    shape = (2_500,)
+    many, few = pairs(shape, 11), pairs(shape, 11)
+    all_pulsed = np.where(np.arange(shape[0]) % 3 == 0, -pulses, pulses)
+    chosen = np.arange(shape[0]) % 10 == 0
+    many.apply(all_pulsed)
+    few.apply(np.where(chosen, all_pulsed, 0))
+    assert np.array_equal(many.stress[:, chosen], few.stress[:, chosen])
+    assert np.array_equal(many._pairs.rtn[:, chosen], few._pairs.rtn[:, chosen])
+    # whole steps of the noise, rounded the other way at most
+    steps = np.abs(many._pairs.pink[:, :, chosen].astype(int) - few._pairs.pink[:, :, chosen])
+    assert steps.max() <= 1
+    assert (steps != 0).mean() < 0.01
+    bl, blb = many.log_resistance
+    assert (many.weights == np.where(bl > blb, 1, -1)).all()
+
+
 def test_the_distribution_is_that_of_the_reference():
     reference = WeakResetDevices(SECTION, (40_000,), NumpyArrays(np.random.default_rng(31)))
     compiled = pairs((40_000,), 32)
