@@ -97,7 +97,7 @@ def predict_silicon(
     from models.prediction import InferenceMode, predict_accuracy
 
     rates = error_rates(device, network)
-    modes = tuple(InferenceMode)
+    modes = (InferenceMode.HOST, InferenceMode.XNOR)
     streams = np.random.default_rng([seed, PREDICTION_STREAM]).spawn(len(modes))
     return {
         mode: predict_accuracy(network, data.test_images, data.test_labels, rates, array, PREDICTION_DRAWS, rng, mode)
@@ -108,32 +108,29 @@ def predict_silicon(
 def error_rates(device: DeviceFile, network: IntegerNetwork | None = None) -> ReadErrorRates:
     """The error rates of a fitted device file, with their intervals.
 
-    Of a ternary network they are those of each type: ``read_error.random_type1``, ``read_error.transient_type1``, and
-    the same of types 2 and 3, as a fit of reads of -1, 0 and +1 gives them.
-
     Raises:
-        UserMistake: the file has none, or not those that the network needs.
+        UserMistake: the file has none, or the network has zeros, whose errors a device file does not know.
     """
     from models.prediction import EstimatedRate, ReadErrorRates
 
-    ternary = network is not None and network.ternary
+    if network is not None and network.ternary:
+        raise UserMistake(
+            f"the network {network.name} has zero weights, and how often zeros err is not in a device file; "
+            "have it measured on the chip itself with: rram-bench confirm NETWORK"
+        )
 
     def rate(key: str) -> EstimatedRate:
         quantity = device.quantities.get(key)
         if quantity is None or quantity.low is None or quantity.high is None:
-            what = "a network with zero weights needs the rates of each type of error; " if ternary else ""
             raise UserMistake(
-                f"device {device.name!r} has no {key} with an interval; {what}"
+                f"device {device.name!r} has no {key} with an interval; "
                 "fit one to a characterisation with: rram-bench fit device RUN"
             )
         return EstimatedRate(quantity.value, quantity.low, quantity.high)
 
     # measured with the whole array only; without it XNOR is predicted as if every cell followed its input
     fixed = rate(FIXED) if FIXED in device.quantities else EstimatedRate(0.0, 0.0, 0.0)
-    stuck = rate("read_error.stuck_fraction")
-    if not ternary:
-        return ReadErrorRates(stuck, rate("read_error.random_rate"), rate("read_error.transient_rate"), fixed)
-    random, transient = (
-        [rate(f"read_error.{kind}_type{number}") for number in (1, 2, 3)] for kind in ("random", "transient")
+    stuck, random, transient = (
+        rate(f"read_error.{name}") for name in ("stuck_fraction", "random_rate", "transient_rate")
     )
-    return ReadErrorRates(stuck, random[0], transient[0], fixed, *random[1:], *transient[1:])
+    return ReadErrorRates(stuck, random, transient, fixed)

@@ -145,6 +145,11 @@ def _fit_errors(patterns: Mapping[str, NDArray[Any]], senses: Mapping[str, NDArr
     of_pattern = [senses["sensed"][senses["pattern"] == index] for index in indices]
     if not of_pattern or len({len(sensed) for sensed in of_pattern}) != 1:
         raise UserMistake("the patterns were not all sensed equally often; run a characterisation to its end")
+    if (patterns["target"][patterns["verdict"] != 0] == 0).any():
+        raise UserMistake(
+            "ternary patterns were characterised, which rram-bench confirm predicts from; the device fit needs binary "
+            "ones: rram-bench run characterise"
+        )
     used = (patterns["verdict"] != 0).all(axis=0)
     return fit_bit_errors(patterns["target"], np.stack(of_pattern), used)
 

@@ -1,0 +1,132 @@
+"""Predicted before and measured after, through the wire: on good and bad chips, binary and ternary."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from bench.cli.app import app
+from bench.config import parse_bench_file
+from bench.confirming import Confirming, Wanted
+from bench.plan_files import load_plan
+from bench.session import connect
+from bench.stopping import StopToken
+from data.datasets import Dataset, load_dataset
+from data.device_files import Quantity, packaged_device
+from data.networks import save_network
+from data.runs import open_run
+from drivers.simulated.bench import CHIPS, SimulatedBench
+from models.cells import Geometry
+from models.exceptions import UserMistake
+from models.integer import IntegerNetwork
+from models.prediction import InferenceMode
+from models.training import train
+from tests.bench.digits_network import digits_network
+
+SAMPLES = 150
+
+
+class Quiet:
+    """Hears of stages and says nothing."""
+
+    def stage(self, text: str) -> None:
+        """A stage begins."""
+
+    def step(self, step: object) -> None:
+        """A record is on disk."""
+
+    def done(self, text: str) -> None:
+        """The stage ended."""
+
+
+@pytest.fixture(scope="module")
+def digits() -> Dataset:
+    return load_dataset("digits")
+
+
+@pytest.fixture(scope="module")
+def network() -> IntegerNetwork:
+    return digits_network()
+
+
+def confirmed(wanted: Wanted, folder: Path, seed: int, chip: str = "kilobit", **changes: float) -> dict[str, Any]:
+    device = packaged_device(CHIPS[chip].device).updated(
+        {name.replace("__", "."): Quantity(value, "1", "test", "proposed") for name, value in changes.items()}
+    )
+    with SimulatedBench(seed, device, chip=chip) as world:
+        text = world.bench_file()
+        with connect(parse_bench_file(text, "b"), text) as bench:
+            return Confirming(bench, wanted, folder, Quiet(), StopToken()).confirm(form_first=True)
+
+
+def test_a_bad_chip_does_what_its_own_map_predicts(network: IntegerNetwork, digits: Dataset, tmp_path: Path) -> None:
+    wanted = Wanted(network, digits, tuple(InferenceMode), placed=False, samples=SAMPLES, seed=3)
+    result = confirmed(wanted, tmp_path, 3, defects__stuck_lrs=0.02, defects__stuck_hrs=0.03)
+    # of the plain placement some hundred weights are wrong, and the map said so
+    assert result["errors"]["stuck"] > 20
+    for mode in InferenceMode:
+        facts = result["modes"][mode.value]
+        assert facts["inside"], facts
+        assert facts["predicted"]["low"] < facts["predicted"]["high"] < 1.0
+    assert result["predicted"] == result["modes"]["host"]["predicted"]
+    # what is said adds up to what the run file holds
+    run = open_run(result["run_file"])
+    samples = run.read("samples")
+    assert result["measured"] == (samples["host"] == samples["label"]).mean()
+    tiles = run.read("tiles", ["target", "sensed", "verdict"])
+    wrong = (tiles["target"] != tiles["sensed"]) & (tiles["verdict"] != 0)
+    assert sum(result["errors"][cause] for cause in ("stuck", "programming", "read")) == wrong.sum()
+    assert sum(layer["errors"]["stuck"] for layer in result["layers"]) == result["errors"]["stuck"]
+
+
+def test_placed_weights_avoid_the_bad_cells_and_the_plan_is_kept(
+    network: IntegerNetwork, digits: Dataset, tmp_path: Path
+) -> None:
+    wanted = Wanted(network, digits, (InferenceMode.HOST,), samples=SAMPLES, seed=3)
+    result = confirmed(wanted, tmp_path, 3, defects__stuck_lrs=0.02, defects__stuck_hrs=0.03)
+    assert result["inside"]
+    assert result["errors"]["stuck"] < 10
+    plan = load_plan(result["plan_file"])
+    plan.check(network, Geometry(32, 32), result["chip_id"])
+    with pytest.raises(UserMistake, match="another chip|avoids the weak cells of chip"):
+        plan.check(network, Geometry(32, 32), "ANOTHER")
+    # the same plan on another chip is refused before anything is driven
+    with pytest.raises(UserMistake, match="SIM-KILOBIT-4"):
+        confirmed(Wanted(network, digits, plan=plan, samples=SAMPLES), tmp_path / "other", 4)
+    assert not list((tmp_path / "other").glob("*.h5"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_ternary_network_on_a_ternary_chip(digits: Dataset, tmp_path: Path, seed: int) -> None:
+    network = train("digits-tnn", digits, 1, 8)[0]
+    result = confirmed(Wanted(network, digits, tuple(InferenceMode), seed=seed), tmp_path, seed, "ternary")
+    assert all(facts["inside"] for facts in result["modes"].values()), result["modes"]
+    # nearly all errors of this chip are zeros that read as weights
+    assert result["errors"]["type3"] > 10 * (result["errors"]["type1"] + result["errors"]["type2"])
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--mode", "analog"], "--mode 'analog': allowed are host, sensed, xnor and both"),
+        (["--plan", "broken.json"], "broken.json"),
+        (["--error-map", "none.h5"], "none.h5"),
+        (["--data", "nothing"], "nothing"),
+        (["--bench", "bench.toml", "--chip", "ternary"], "is of the simulated bench"),
+    ],
+)
+def test_bad_input_is_one_line_and_nothing_is_written(
+    network: IntegerNetwork, options: list[str], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    save_network(Path("net.safetensors"), network, {})
+    Path("broken.json").write_text('{"schema": "something else"}')
+    done = CliRunner().invoke(app, ["confirm", "net.safetensors", "--out", "out", *options])
+    assert isinstance(done.exception, UserMistake)
+    assert says in str(done.exception)
+    assert "\n" not in str(done.exception)
+    assert not list(tmp_path.rglob("*.h5"))
