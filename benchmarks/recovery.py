@@ -4,12 +4,14 @@
 
 Each chip is a device file with its own population parameters, a simulated bench that is reached over real wires, and
 the procedures that a user would run. The table says of each parameter how often its 95 % interval contains the truth,
-and how far the estimates lie from it on average. A chip that cannot be fitted is counted, not dropped.
+and how far the estimates lie from it on average. A chip that cannot be fitted is counted, not dropped. With ``--keep
+FILE`` what came of each chip is on disk as soon as it is known, and a campaign that was cut off goes on from there.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import os
 import sys
@@ -17,7 +19,7 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import date
 from pathlib import Path
 
@@ -106,11 +108,13 @@ class Chip:
         seed: of everything about it.
         found: key to truth, value, low and high.
         problem: why there is no fit, or why it did not converge; empty for a good one.
+        seconds: that measurement and fit took, in the processor.
     """
 
     seed: int
     found: dict[str, tuple[float, float, float, float]] = field(default_factory=dict)
     problem: str = ""
+    seconds: float = 0.0
 
 
 def one_chip(fit_name: str, seed: int) -> Chip:
@@ -203,7 +207,7 @@ def summarise(chips: Sequence[Chip]) -> list[Recovered]:
     return rows
 
 
-def table(fit_name: str, chips: Sequence[Chip], seconds: float) -> list[str]:
+def table(fit_name: str, chips: Sequence[Chip]) -> list[str]:
     """The table as Markdown, with the command that made it."""
     campaign = CAMPAIGNS[fit_name]
     runs = ", ".join(
@@ -213,8 +217,8 @@ def table(fit_name: str, chips: Sequence[Chip], seconds: float) -> list[str]:
     failed = [chip for chip in chips if chip.problem]
     lines = [
         f"`python -m benchmarks.recovery --fit {fit_name} --chips {len(chips)}`, {date.today()}, "
-        f"{seconds / 60:.1f} min "
-        f"on {os.cpu_count()} cores: {len(chips)} chips, {2 * campaign.rows * campaign.cols} devices each, {runs}. "
+        f"{sum(chip.seconds for chip in chips) / 60:.1f} min of one core: {len(chips)} chips, "
+        f"{2 * campaign.rows * campaign.cols} devices each, {runs}. "
         f"Fits that did not converge: {len(failed)}.",
         "",
         "| parameter | true values | coverage of 95 % | bias / spread of truths | bias / s.d. of errors | "
@@ -230,14 +234,67 @@ def table(fit_name: str, chips: Sequence[Chip], seconds: float) -> list[str]:
     return lines
 
 
-def run_campaign(fit_name: str, chips: int, first_seed: int, workers: int) -> list[Chip]:
-    """Chips side by side in processes of their own; progress on standard error."""
-    done: list[Chip] = []
+def _safely(fit_name: str, seed: int) -> Chip:
+    """One chip; whatever goes wrong with it is told and costs no other chip."""
+    started = time.process_time()
+    try:
+        chip = one_chip(fit_name, seed)
+    except Exception as error:  # a campaign of an hour must not end with its last chip
+        chip = Chip(seed, problem=f"{type(error).__name__}: {error}")
+    chip.seconds = time.process_time() - started
+    return chip
+
+
+def load_kept(path: Path, fit_name: str, first_seed: int, chips: int) -> list[Chip]:
+    """Chips of an earlier part of this campaign; a line that was cut off is left out.
+
+    Raises:
+        UserMistake: the file is of another campaign.
+    """
+    if not path.exists():
+        return []
+    kept = {}
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    for line in lines:
+        if not line.endswith("\n"):
+            continue
+        values = json.loads(line)
+        if values.pop("campaign") != _described(fit_name):
+            raise UserMistake(f"{path}: chips of another campaign; name another file with --keep")
+        chip = Chip(**values)
+        chip.found = {key: (truth, value, low, high) for key, (truth, value, low, high) in chip.found.items()}
+        if first_seed <= chip.seed < first_seed + chips:
+            kept[chip.seed] = chip
+    if lines and not lines[-1].endswith("\n"):
+        path.write_text("".join(lines[:-1]), encoding="utf-8")
+    return list(kept.values())
+
+
+def _described(fit_name: str) -> str:
+    """A campaign in a line: chips of another one must not be mixed in."""
+    return f"{fit_name}: {CAMPAIGNS[fit_name]!r}"
+
+
+def run_campaign(fit_name: str, chips: int, first_seed: int, workers: int, keep: Path | None = None) -> list[Chip]:
+    """Chips side by side in processes of their own; progress on standard error.
+
+    Args:
+        fit_name: key of :data:`CAMPAIGNS`.
+        chips, first_seed: how many, and the seed of the first.
+        workers: processes.
+        keep: where each chip is written as soon as it is known; those that are there already are not done again.
+    """
+    done = [] if keep is None else load_kept(keep, fit_name, first_seed, chips)
+    known = {chip.seed for chip in done}
     with ProcessPoolExecutor(workers) as pool:
-        waiting = [pool.submit(one_chip, fit_name, first_seed + index) for index in range(chips)]
+        seeds = [seed for seed in range(first_seed, first_seed + chips) if seed not in known]
+        waiting = [pool.submit(_safely, fit_name, seed) for seed in seeds]
         for future in as_completed(waiting):
             chip = future.result()
             done.append(chip)
+            if keep is not None:
+                with keep.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps({"campaign": _described(fit_name), **asdict(chip)}) + "\n")
             said = f": {chip.problem}" if chip.problem else ""
             print(f"chip {chip.seed}, {len(done)} of {chips}{said}", file=sys.stderr, flush=True)
     return sorted(done, key=lambda chip: chip.seed)
@@ -250,18 +307,18 @@ def main() -> int:
     parser.add_argument("--fit", choices=list(CAMPAIGNS), default="weak-reset")
     parser.add_argument("--seed", type=int, default=1, help="of the first chip; the others count up")
     parser.add_argument("--workers", type=int, default=os.cpu_count())
+    parser.add_argument("--keep", type=Path, help="file to keep each chip in, and to go on from")
     parser.add_argument("--write", type=Path, help="page with markers to put the table between")
     options = parser.parse_args()
-    started = time.monotonic()
-    chips = run_campaign(options.fit, options.chips, options.seed, options.workers)
-    lines = table(options.fit, chips, time.monotonic() - started)
-    print("\n".join(lines))
-    if options.write is not None:
-        try:
+    try:
+        chips = run_campaign(options.fit, options.chips, options.seed, options.workers, options.keep)
+        lines = table(options.fit, chips)
+        print("\n".join(lines))
+        if options.write is not None:
             replace_between(options.write, f"recovery {options.fit}", lines)
-        except UserMistake as mistake:
-            print(mistake, file=sys.stderr)
-            return mistake.exit_status
+    except UserMistake as mistake:
+        print(mistake, file=sys.stderr)
+        return mistake.exit_status
     rows = summarise(chips)
     return 0 if rows and all(row.good for row in rows) else 1
 

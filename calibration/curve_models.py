@@ -33,6 +33,7 @@ PARAMETERS: Mapping[str, int] = {TWO_LINES: 4, ONE_LINE: 2, EXPONENTIAL: 3, LOGA
 _TIMES = 160
 _REFINED = 21
 _ROUNDS = 3
+_BLOCK = 4096
 _LEAST_SHARE = 1e-12
 """Of the variance of a train: residuals below it are rounding errors."""
 
@@ -67,8 +68,8 @@ def compare_curves(t: Floats, w: Floats) -> Suited:
     residuals = {
         TWO_LINES: curves.residual,
         ONE_LINE: _linear(np.asarray(t, dtype=np.float64), w),
-        EXPONENTIAL: _saturating(t, w, lambda x: -np.expm1(-x)),
-        LOGARITHM: _saturating(t, w, np.log1p),
+        EXPONENTIAL: _in_blocks(t, w, lambda x: -np.expm1(-x)),
+        LOGARITHM: _in_blocks(t, w, np.log1p),
     }
     count = len(t)
     least = _LEAST_SHARE * np.square(w - w.mean(axis=1, keepdims=True)).sum(axis=1) + np.finfo(np.float64).tiny
@@ -95,6 +96,11 @@ def _linear(x: Floats, w: Floats) -> Floats:
     dx, dw = x - x.mean(axis=-1, keepdims=True), w - w.mean(axis=-1, keepdims=True)
     along = np.square((dx * dw).sum(axis=-1)) / np.square(dx).sum(axis=-1)
     return np.asarray(np.maximum(np.square(dw).sum(axis=-1) - along, 0.0))
+
+
+def _in_blocks(t: Floats, w: Floats, shape: Callable[[Floats], Floats]) -> Floats:
+    """:func:`_saturating`, of so many trains at once as fit in memory."""
+    return np.concatenate([_saturating(t, w[first : first + _BLOCK], shape) for first in range(0, len(w), _BLOCK)])
 
 
 def _saturating(t: Floats, w: Floats, shape: Callable[[Floats], Floats]) -> Floats:

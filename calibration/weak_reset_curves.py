@@ -8,7 +8,7 @@ be described like the measured ones.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -24,6 +24,9 @@ Floats = NDArray[np.float64]
 
 FEWEST_READS = 16
 """Readings from the first pulse on: four numbers of each curve, and enough left to tell RTN from 1/f noise."""
+
+MOST_READS = 240
+"""Readings of a device in all its staircases that whole populations are simulated with: a minute's worth."""
 
 PASSES = 4
 """Rounds of curve and smoother; the curves then stand still to a tenth of their error."""
@@ -69,6 +72,35 @@ class Staircase:
     def condition(self) -> tuple[float, float, tuple[int, ...]]:
         """What staircases that repeat each other have in common."""
         return self.device_v, self.width_s, tuple(int(count) for count in self.pulses)
+
+
+def thinned(staircases: Sequence[Staircase]) -> list[Staircase]:
+    """The staircases at so few pulse counts that all together have at most :data:`MOST_READS` readings of a device.
+
+    What is left out loses information but biases nothing, as simulated populations are read at the same counts. Those
+    kept are evenly spaced in the logarithm, since the drift slows down and telegraph noise is told by short gaps as
+    well as by long ones; first and last are always kept.
+    """
+    most = max(FEWEST_READS, MOST_READS // max(len(staircases), 1))
+    found = []
+    for item in staircases:
+        pulses = np.asarray(item.pulses)
+        places = np.arange(1, len(pulses))
+        if len(places) > most:
+            places = _log_spaced(pulses, most)
+        kept = np.concatenate([[0], places])
+        found.append(replace(item, pulses=pulses[kept], resistance_ohm=item.resistance_ohm[:, kept]))
+    return found
+
+
+def _log_spaced(pulses: NDArray[np.int64], wanted: int) -> NDArray[np.int64]:
+    """Places of ``wanted`` pulse counts after the 0, evenly spaced in the logarithm where counts are dense enough."""
+    position = np.log(pulses[1:] / pulses[1])
+    for points in range(wanted, 100 * wanted):
+        places = np.unique(np.searchsorted(position, np.linspace(0.0, position[-1] * (1.0 - 1e-12), points)))
+        if len(places) >= wanted:
+            break
+    return places + 1
 
 
 @dataclass(frozen=True)

@@ -12,22 +12,22 @@ from numpy.typing import NDArray
 from calibration.estimate import UPPER, Estimate
 from calibration.resistance import FEWEST, outlying
 from calibration.result import Fit, Outlier
-from calibration.weak_reset_curves import Staircase, branches_of
-from calibration.weak_reset_judging import compare, judge
+from calibration.weak_reset_curves import Description, Staircase, branches_of, thinned
+from calibration.weak_reset_judging import compare, furthest, judge
 from calibration.weak_reset_population import (
     FREE,
     KNEE,
     RTN,
+    RTN_RATES,
     Free,
-    Populations,
     Setting,
     below_ceiling,
     describe_all,
     first_guess,
-    infer,
     simulate,
-    statistics,
 )
+from calibration.weak_reset_search import Populations, infer, observe
+from calibration.weak_reset_trains import repeated_cycles, trains_of
 from models.device_model import SCHEMA, DeviceModel, WeakReset
 from models.exceptions import UserMistake
 
@@ -38,6 +38,11 @@ UNSUPPORTED = 0.8
 """Standard error of a logarithm from which the data say practically nothing: 95 % span a factor of 20."""
 
 _UNSUPPORTED_PLAIN = 0.25
+
+FEWEST_SWITCHES = 10.0
+"""Switches of RTN that stand out of the noise, below which its rates are not fitted: even if nothing else blurred them,
+so few would tell a rate to a factor of 2 each way at best."""
+
 _JUDGES = 4000
 _JUDGE_SEED = 1402
 _FAR, _STILL = 1.5, 0.67
@@ -71,7 +76,8 @@ def fit_weak_reset(
 
     Several staircases under the same condition are taken together; several voltages tell how slopes and knee depend
     on it. Locations and truncations of the populations, the length of the noise filter, onset and ceiling, and the
-    meter's noise are those of the base file.
+    meter's noise are those of the base file. Of long trains only so many readings are fitted as whole populations can
+    be simulated with, see :func:`~calibration.weak_reset_curves.thinned`.
 
     Args:
         staircases: in the order of measurement, all of the same devices in the same order.
@@ -82,7 +88,8 @@ def fit_weak_reset(
         UserMistake: see :class:`~calibration.weak_reset_curves.Staircase`; or devices given twice, pulses below the
             onset, or too few devices that move within the range of the meter.
     """
-    section = base.weak_reset
+    section, whole = base.weak_reset, staircases
+    staircases = thinned(whole)
     branches = branches_of(staircases, section)
     devices = len(staircases[0].resistance_ohm)
     where = _addresses(devices, addresses)
@@ -102,7 +109,7 @@ def fit_weak_reset(
     found = describe_all(setting, measured)
     slopes = np.clip(np.concatenate([item.curves.slope1 for item in found]), 0.0, section.slope1_high)
     setting = replace(setting, contrast=0.5 * max(float(slopes.mean()), 1e-9))
-    rivals = compare(setting, found, measured)
+    rivals = compare(setting, found, measured, trains_of(whole, branches, members & ~ceiling))
     free, kept = _asked(setting, rivals.knee, rivals.rtn)
     start = first_guess(setting, found, section)
     kept_values = {name: getattr(section, name) for name in kept}
@@ -121,39 +128,42 @@ def fit_weak_reset(
             screening.leave_out(flagged, reason)
         _enough(screening, ceiling, devices)
         left = chosen(screening.members)
-        return statistics(setting, describe_all(setting, left), left, section)
+        return observe(setting, left, int(screening.members.sum()), section)
 
-    observed = statistics(setting, found, measured, section)
     count = int(members.sum())
+    observed = observe(setting, measured, count, section)
     populations = infer(setting, observed, count, start, free, put_aside)
     if not (screening.members == members).all():
         members = screening.members
         setting = replace(setting, log_r0=first[members])
         measured = chosen(members)
         found = describe_all(setting, measured)
-        rivals = compare(setting, found, measured)
+        rivals = compare(setting, found, measured, trains_of(whole, branches, members & ~ceiling))
     count = int(members.sum())
     checks, overlays = judge(setting, found, measured, populations, count)
+    repeated, held_out = repeated_cycles(branches, trains_of(whole, branches, members & ~ceiling))
     screening.leave_out(ceiling, "reached the ceiling, from where on it does not drift")
-    parameters, unsupported = _parameters(populations, count)
+    switches = _visible_switches(setting, populations.section, count, found[furthest(setting)].sigma)
+    parameters, unsupported = _parameters(populations, count, switches)
     if not rivals.rtn and "rtn_amplitude_high" not in unsupported:
         parameters["weak_reset.rtn_amplitude_high"] = Estimate(0.0, 0.0, 4.0 * found[0].sigma, "1")
     parameters |= _r0(np.exp(first[members]))
     core = "slope1_scale" not in unsupported
-    problems = _problems(setting, populations, unsupported, kept, rivals.rtn)
-    problems += [f"the fit does not predict: {check.text}" for check in checks if not check.good]
+    problems = _problems(setting, populations, unsupported, kept, rivals.rtn, switches)
+    problems += _beyond(setting, found, section, rivals.knee)
+    problems += [f"the fit does not predict: {check.text}" for check in (*checks, *repeated) if not check.good]
     return Fit(
         parameters=parameters,
         devices=count,
         converged=populations.settled and core,
         problems=tuple(problems),
-        report=tuple(_report(setting, section, count, int(ceiling.sum()))),
+        report=(*_report(setting, section, count, int(ceiling.sum()), whole), *rivals.lines, *held_out),
         outliers=tuple(
             Outlier(int(where[place, 0]), int(where[place, 1]), int(where[place, 2]), reason)
             for place, reason in enumerate(screening.reasons)
             if reason
         ),
-        checks=checks,
+        checks=(*checks, *repeated),
         comparisons=rivals.comparisons,
         overlays=overlays,
     )
@@ -242,18 +252,54 @@ def _noise_and_motion(setting: Setting, measured: Sequence[Floats]) -> tuple[Flo
     return noise, motion
 
 
-def _parameters(populations: Populations, devices: int) -> tuple[dict[str, Estimate], list[str]]:
-    """Estimates by key, and the names that the data say practically nothing about."""
+def _visible_switches(setting: Setting, section: WeakReset, devices: int, sigma: float) -> float:
+    """How many readings are expected to follow one in the other RTN state, and to tell so.
+
+    A high reading adds the product of three uniform numbers times the largest amplitude: the ceiling of a device, and
+    the two of the reading. It tells where that is above twice the noise.
+
+    Args:
+        setting: how was measured.
+        section: populations.
+        devices: how many were measured.
+        sigma: standard deviation of the noise in the low state.
+    """
+    switching = section.rtn_p_low_high + section.rtn_p_high_low
+    high = section.rtn_p_low_high / switching
+    level = min(max(2.0 * sigma / max(section.rtn_amplitude_high, 1e-12), 1e-12), 1.0)
+    decades = -math.log(level)
+    told = 1.0 - level * (1.0 + decades + 0.5 * decades**2)
+    moved = sum(
+        float(-np.expm1(np.log1p(-min(switching, 0.999)) * np.diff(branch.pulses)).sum()) * len(branch.members)
+        for branch in setting.branches
+    )
+    return devices * told * 2.0 * high * (1.0 - high) * moved
+
+
+def _parameters(populations: Populations, devices: int, switches: float) -> tuple[dict[str, Estimate], list[str]]:
+    """Estimates by key, and the names that the data say practically nothing about.
+
+    Args:
+        populations: the estimate.
+        devices: how many were measured.
+        switches: of RTN that are expected to be seen.
+    """
     from scipy import stats
 
     sds = np.sqrt(np.diag(populations.covariance))
     quantile = float(stats.t.ppf(UPPER, devices - 1))
     estimates, unsupported = {}, []
     for item, x, sd in zip(populations.free, populations.value, sds, strict=True):
-        if not sd <= (UNSUPPORTED if item.log else _UNSUPPORTED_PLAIN):
+        if item.name in RTN_RATES:
+            # so many events of each kind tell their rate no better than this
+            sd = max(sd, 1.0 / math.sqrt(max(0.5 * switches, 1e-9)))
+        few = item.name in RTN_RATES and switches < FEWEST_SWITCHES
+        if few or not sd <= (UNSUPPORTED if item.log else _UNSUPPORTED_PLAIN):
             unsupported.append(item.name)
             continue
-        low, value, high = (float(np.exp(y) if item.log else y) for y in (x - quantile * sd, x, x + quantile * sd))
+        # the interval is that of the median; the value of a logarithm is such that its mean is right
+        middle = x - 0.5 * sd**2 if item.log else x
+        low, value, high = (float(np.exp(y) if item.log else y) for y in (x - quantile * sd, middle, x + quantile * sd))
         key = f"weak_reset.{item.name}"
         estimates[key] = Estimate(value, low, high, SCHEMA[key].unit)
     return estimates, unsupported
@@ -290,15 +336,28 @@ def _r0(resistance_ohm: Floats) -> dict[str, Estimate]:
 
 
 def _problems(
-    setting: Setting, populations: Populations, unsupported: Sequence[str], kept: frozenset[str], rtn: bool
+    setting: Setting,
+    populations: Populations,
+    unsupported: Sequence[str],
+    kept: frozenset[str],
+    rtn: bool,
+    switches: float,
 ) -> list[str]:
     lines = []
     if not populations.settled:
         lines.append("the search for the populations did not settle; measure more devices or more readings")
+    few = switches < FEWEST_SWITCHES and bool(RTN_RATES & set(unsupported))
     lines += [
         f"these readings say practically nothing of weak_reset.{name}: the base file's value is kept"
         for name in unsupported
+        if not (few and name in RTN_RATES)
     ]
+    if few:
+        lines.append(
+            f"only about {switches:.1f} switches of RTN are expected to show in these readings, at least "
+            f"{FEWEST_SWITCHES:g} are needed: weak_reset.rtn_p_low_high and weak_reset.rtn_p_high_low are not fitted, "
+            "the base file's are kept; use more pulses or more devices"
+        )
     if kept >= KNEE:
         reach = max(branch.reach for branch in setting.branches)
         lines.append(
@@ -310,7 +369,24 @@ def _problems(
     return lines
 
 
-def _report(setting: Setting, section: WeakReset, devices: int, ceiling: int) -> list[str]:
+def _beyond(setting: Setting, found: Sequence[Description], section: WeakReset, kneed: bool) -> list[str]:
+    """Curves that the base file's truncations would not let a device have."""
+    curves = found[furthest(setting)].curves
+    slope, knee = float(np.median(curves.slope1)), float(np.median(curves.knee))
+    lines = []
+    if slope > 0.5 * section.slope1_high:
+        lines.append((f"first slope, {slope:.3g} per reference pulse,", "slope1_high", section.slope1_high))
+    if kneed and not section.knee_low < knee < section.knee_high:
+        name = "knee_low" if knee <= section.knee_low else "knee_high"
+        lines.append((f"knee, {knee:.3g} reference pulses,", name, getattr(section, name)))
+    return [
+        f"the {what} of the typical device lies too far out for weak_reset.{name} = {limit:g} of the base file, which "
+        "is not fitted: give a base file with wider limits (--base)"
+        for what, name, limit in lines
+    ]
+
+
+def _report(setting: Setting, section: WeakReset, devices: int, ceiling: int, whole: Sequence[Staircase]) -> list[str]:
     conditions = ", ".join(
         f"{len(branch.members)} x {len(branch.pulses)} readings up to {branch.pulses[-1]:.0f} pulses at "
         f"{branch.device_v:.3g} V on the device"
@@ -325,6 +401,12 @@ def _report(setting: Setting, section: WeakReset, devices: int, ceiling: int) ->
         lines.append(
             f"one voltage was measured: weak_reset.efold_v = {section.efold_v:g} V of the base file turns its pulses "
             f"into reference pulses, {setting.branches[0].stress:.4g} each"
+        )
+    reads = sum(len(item.pulses) for item in whole)
+    if reads > setting.reads:
+        lines.append(
+            f"populations are fitted to {setting.reads} of the {reads} readings of each device, evenly spaced in the "
+            "logarithm; curves and cycles are compared on all of them"
         )
     if ceiling:
         lines.append(

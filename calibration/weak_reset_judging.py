@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.curve_models import ONE_LINE, TWO_LINES, compare_curves
+from calibration.curve_models import ONE_LINE, TWO_LINES
 from calibration.estimate import LOWER, UPPER
 from calibration.piecewise import fit_curves
 from calibration.result import Band, Check, Comparison, Overlay
-from calibration.weak_reset_curves import FEWEST_READS, Branch, Description
-from calibration.weak_reset_population import Populations, Setting, describe_all, simulate
+from calibration.weak_reset_curves import Branch, Description
+from calibration.weak_reset_population import Setting, describe_all, simulate
+from calibration.weak_reset_search import Populations
+from calibration.weak_reset_trains import Trains, suited_curves, verdict
 
 Floats = NDArray[np.float64]
 
@@ -38,37 +41,44 @@ class Rivals(NamedTuple):
 
     Attributes:
         comparisons: for the report.
+        lines: which curve suits, for a person.
         knee: two lines are better than one.
         rtn: two-state noise is better than none.
     """
 
     comparisons: tuple[Comparison, ...]
+    lines: tuple[str, ...]
     knee: bool
     rtn: bool
 
 
-def compare(setting: Setting, found: Sequence[Description], measured: Sequence[Floats]) -> Rivals:
+def compare(
+    setting: Setting, found: Sequence[Description], measured: Sequence[Floats], trains: Sequence[Trains]
+) -> Rivals:
     """Hold the model against simpler and other ones by the Bayesian information criterion, summed over the devices.
 
-    Readings that follow each other are correlated by 1/f noise and RTN. Curves are therefore compared on so few of
-    them, evenly chosen, as the correlation of neighbours, taken for that of a Markov chain, leaves independent.
+    Args:
+        setting: how was measured.
+        found: descriptions of the measured devices.
+        measured: the readings that are described.
+        trains: all readings by branch.
     """
-    branch = setting.branches[furthest(setting)]
-    z = np.mean([measured[member] for member in branch.members], axis=0)
-    t = branch.stress * branch.pulses
-    residual = z - fit_curves(t, z).at(t)
-    near = float((residual[:, 1:] * residual[:, :-1]).sum() / max(float((residual**2).sum()), 1e-300))
-    independent = len(t) * (1.0 - max(near, 0.0)) / (1.0 + max(near, 0.0))
-    chosen = np.unique(np.linspace(0, len(t) - 1, max(round(independent), FEWEST_READS)).astype(int))
-    suited = compare_curves(t[chosen], z[:, chosen])
-    knee = suited.bic[ONE_LINE] - suited.bic[TWO_LINES]
+    whole = trains[furthest(setting)]
+    mean, single = suited_curves(whole)
+    knee = mean.bic[ONE_LINE] - mean.bic[TWO_LINES]
     rtn = sum(_rtn_evidence(setting.branches[index], item, measured) for index, item in enumerate(found))
-    comparisons = (
-        suited.comparison,
+    comparisons = [
+        mean.comparison,
         _comparison("is the knee needed?", TWO_LINES, ONE_LINE, knee),
         _comparison("is RTN needed?", "RTN", "one level of noise", rtn),
-    )
-    return Rivals(comparisons, knee > 0.0, rtn > 0.0)
+    ]
+    lines = [verdict("mean train of each device", mean)]
+    if whole.log_r.shape[1] > 1:
+        question = "which curve suits single trains?"
+        text = single.comparison.text.replace(single.comparison.question, question)
+        comparisons.append(replace(single.comparison, question=question, text=text))
+        lines.append(verdict("single trains", single))
+    return Rivals(tuple(comparisons), tuple(lines), knee > 0.0, rtn > 0.0)
 
 
 def furthest(setting: Setting) -> int:

@@ -1,15 +1,12 @@
-"""Which populations of devices would be described like the measured ones: indirect inference on the weak-RESET model.
+"""Populations of weak-RESET devices, measured like the real ones, and the statistics of their descriptions.
 
-Populations of as many devices are simulated by the very model that predicts with the result, measured like the real
-ones and described in the same way. A quadratic regression of the statistics of those descriptions on the parameters
-is then solved, by generalised least squares, for the parameters at the measured statistics. Noise that widens or
-biases the descriptions does so in both alike, so that it is not taken for variability of the devices. (Gourieroux,
-Monfort and Renault, "Indirect inference", Journal of Applied Econometrics, 1993.)
+Both are simulated by the very model that predicts with the result. :mod:`calibration.weak_reset_search` looks for the
+populations whose statistics are those of the measured devices.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -23,20 +20,8 @@ from models.devices.weak_reset import UNIFORM_SD, WeakResetDevices, integrator_c
 
 Floats = NDArray[np.float64]
 
-SEED = 2107
-"""Of all simulated populations; a fit of the same data gives the same digits."""
-
 CEILING_SHARE = 0.9
 """A device read above this share of the ceiling has reached it, or is about to: what it does then is no drift."""
-
-_WORK = 60_000
-"""Readings in one simulated population, about; more devices than that make room for more populations instead."""
-_FEWEST_SIMULATED = 128
-_WIDE, _NARROW = 120, 240
-_ROUNDS_WIDE, _ROUNDS_NARROW = 6, 4
-_NARROW_SIGMAS = 2.5
-_CURVED = 0.15
-"""Half widths of the search from which the map from parameters to statistics is taken as quadratic."""
 
 
 class Free(NamedTuple):
@@ -72,8 +57,8 @@ FREE = (
 """What the weak-RESET staircase can tell, in the device file's units."""
 
 KNEE = frozenset({"knee_scale", "knee_shape", "slope2_scale"})
-_CURVE = KNEE | {"slope1_scale"}
-RTN = frozenset({"rtn_p_low_high", "rtn_p_high_low", "rtn_amplitude_high"})
+RTN_RATES = frozenset({"rtn_p_low_high", "rtn_p_high_low"})
+RTN = RTN_RATES | {"rtn_amplitude_high"}
 
 
 @dataclass(frozen=True)
@@ -232,44 +217,6 @@ def _rise_statistics(branch: Branch, measured: Sequence[Floats]) -> list[float]:
     return numbers
 
 
-@dataclass(frozen=True)
-class Populations:
-    """The estimate.
-
-    Attributes:
-        section: the populations.
-        free: what was estimated.
-        value, covariance: of those, in the logarithm where a parameter has one.
-        settled: the search ended inside its last range.
-        unsupported: parameters that the data say practically nothing about; they keep the base file's values.
-    """
-
-    section: WeakReset
-    free: tuple[Free, ...]
-    value: Floats
-    covariance: Floats
-    settled: bool
-    unsupported: tuple[str, ...] = ()
-
-    def drawn(self, rng: np.random.Generator) -> WeakReset:
-        """Populations drawn within the uncertainty of the estimate."""
-        return _section(self.section, self.free, rng.multivariate_normal(self.value, self.covariance))
-
-
-def _section(base: WeakReset, free: Sequence[Free], value: Floats) -> WeakReset:
-    changes = {}
-    for item, x in zip(free, value, strict=True):
-        changes[item.name] = float(np.clip(np.exp(x) if item.log else x, item.low, item.high))
-    return replace(base, **changes)
-
-
-def _bounds(free: Sequence[Free]) -> tuple[Floats, Floats]:
-    return tuple(
-        np.array([np.log(edge) if item.log else edge for item, edge in zip(free, edges, strict=True)])
-        for edges in ([item.low for item in free], [item.high for item in free])
-    )  # type: ignore[return-value]
-
-
 def first_guess(setting: Setting, found: Sequence[Description], base: WeakReset) -> WeakReset:
     """Populations of about the right size, straight from the descriptions."""
     best = max(range(len(found)), key=lambda place: setting.branches[place].reach)
@@ -296,132 +243,3 @@ def first_guess(setting: Setting, found: Sequence[Description], base: WeakReset)
     }
     limits = {item.name: item for item in FREE}
     return replace(base, **{n: float(np.clip(x, limits[n].low, limits[n].high)) for n, x in guess.items()})
-
-
-class _Solution(NamedTuple):
-    value: Floats
-    covariance: Floats
-    inside: bool
-
-
-def infer(
-    setting: Setting,
-    observed: Floats,
-    devices: int,
-    start: WeakReset,
-    free: Sequence[Free],
-    progress: Callable[[WeakReset], Floats | None] | None = None,
-) -> Populations:
-    """Estimate the populations at the measured statistics.
-
-    Args:
-        setting: how was measured.
-        observed: :func:`statistics` of the measured devices.
-        devices: how many they are.
-        start: first guess; also the values of what is not free.
-        free: what is estimated.
-        progress: called with the populations after the wide search; may hand back other statistics to go on with.
-    """
-    rng = np.random.default_rng(SEED)
-    simulated = int(np.clip(_WORK // setting.reads, _FEWEST_SIMULATED, 4096))
-    simulated = min(simulated, max(devices, _FEWEST_SIMULATED))
-    free = tuple(free)
-    low, high = _bounds(free)
-    centre = np.array([_coordinate(item, getattr(start, item.name)) for item in free])
-    full = np.array([item.width for item in free])
-    for _ in range(_ROUNDS_WIDE):
-        found = _search(setting, observed, start, free, centre, full, min(simulated, 256), _WIDE, devices, rng)
-        moved = np.clip(found.value, low, high)
-        settled = bool((np.abs(moved - centre) <= 0.9 * full).all())
-        centre = moved
-        if settled:
-            break
-    if progress is not None:
-        changed = progress(_section(start, free, centre))
-        observed = observed if changed is None else changed
-    for _ in range(_ROUNDS_NARROW):
-        width = np.clip(_NARROW_SIGMAS * np.sqrt(np.diag(found.covariance)), 0.1 * full, 1.2 * full)
-        found = _search(setting, observed, start, free, centre, width, simulated, _NARROW, devices, rng)
-        centre = np.clip(found.value, low, high)
-        if found.inside:
-            break
-    return Populations(_section(start, free, centre), free, centre, found.covariance, found.inside)
-
-
-def _coordinate(item: Free, value: float) -> float:
-    return float(np.log(value)) if item.log else float(value)
-
-
-def _search(
-    setting: Setting,
-    observed: Floats,
-    start: WeakReset,
-    free: Sequence[Free],
-    centre: Floats,
-    width: Floats,
-    devices: int,
-    populations: int,
-    measured_devices: int,
-    rng: np.random.Generator,
-) -> _Solution:
-    """Simulate populations around ``centre``, regress their statistics on the parameters, and solve for the measured.
-
-    Args:
-        devices, populations: how many are simulated.
-        measured_devices: how many were measured.
-    """
-    low, high = _bounds(free)
-    x = rng.uniform(-1.0, 1.0, (populations, len(free)))
-    x = (np.clip(centre + width * x, low, high) - centre) / width
-    rows = []
-    for point in x:
-        section = _section(start, free, centre + width * point)
-        measured, kept = simulate(section, setting, devices, rng)
-        if kept.sum() < 0.25 * devices or kept.sum() < 8:
-            kept[:] = True
-        members = [z[kept] for z in measured]
-        rows.append(statistics(setting, describe_all(setting, members), members, section))
-    pairs = _pairs(free, width)
-    design = _design(x, pairs)
-    outcome = np.array(rows)
-    coefficients, *_ = np.linalg.lstsq(design, outcome, rcond=None)
-    residual = outcome - design @ coefficients
-    freedom = populations - design.shape[1]
-    noise = residual.T @ residual / freedom
-    scale = np.sqrt(np.diag(noise)) + 1e-9
-    noise = noise / np.outer(scale, scale) + 1e-6 * np.eye(len(scale))
-    # the inverse of an estimated covariance is too large by this factor
-    weight = np.linalg.inv(noise) * max((freedom - len(scale) - 1) / freedom, 0.1)
-    target, coefficients = observed / scale, coefficients / scale
-    found, damping = np.zeros(len(free)), 1e-3
-    for _ in range(30):
-        row = _design(found[None], pairs)[0]
-        slope = coefficients[1 : 1 + len(free)].copy()
-        for (one, other), bend in zip(pairs, coefficients[1 + len(free) :], strict=True):
-            slope[one] += found[other] * bend
-            slope[other] += found[one] * bend
-        normal = slope @ weight @ slope.T + damping * np.eye(len(free))
-        step = np.linalg.solve(normal, slope @ weight @ (target - row @ coefficients) - damping * found)
-        found = np.clip(found + 0.7 * step, -1.6, 1.6)
-        if np.abs(step).max() < 1e-4:
-            break
-    # the measured population scatters as its own size lets it; the regression, as its points around the solution do
-    scatter = devices / measured_devices + float(row @ np.linalg.lstsq(design.T @ design, row, rcond=None)[0])
-    covariance = np.linalg.inv(normal) * scatter * np.outer(width, width)
-    return _Solution(centre + width * found, covariance, bool((np.abs(found) <= 1.0).all()))
-
-
-def _pairs(free: Sequence[Free], width: Floats) -> list[tuple[int, int]]:
-    """Parameters whose products are in the regression: squares, and products within the mean curve."""
-    wide = [place for place in range(len(free)) if width[place] > _CURVED]
-    return [
-        (one, other)
-        for one in wide
-        for other in wide
-        if one == other or (one < other and {free[one].name, free[other].name} <= _CURVE)
-    ]
-
-
-def _design(x: Floats, pairs: Sequence[tuple[int, int]]) -> Floats:
-    products = [x[:, one] * x[:, other] for one, other in pairs]
-    return np.column_stack([np.ones(len(x)), x, *products])

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from unittest.mock import ANY
 
 import numpy as np
 import pytest
 
-from benchmarks.recovery import CAMPAIGNS, Chip, summarise, table
+import benchmarks.recovery
+from benchmarks.recovery import CAMPAIGNS, Chip, load_kept, run_campaign, summarise, table
 from benchmarks.tables import replace_between
 from data.device_files import default_device
 from models.device_model import SCHEMA
@@ -55,11 +58,36 @@ def test_right_intervals_cover_and_wrong_ones_are_told() -> None:
 
 def test_the_table_counts_chips_that_could_not_be_fitted() -> None:
     told = [*chips(0.0, 1.96, 50), Chip(99, problem="too few devices")]
-    lines = table("weak-reset", told, 90.0)
+    lines = table("weak-reset", told)
     assert "--chips 51" in lines[0]
     assert "did not converge: 1." in lines[0]
     (row,) = [line for line in lines if line.startswith(f"| `{KEY}`")]
     assert row.count("|") == lines[2].count("|") == lines[3].count("|")
+
+
+def test_a_campaign_that_was_cut_off_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept, asked = tmp_path / "chips.jsonl", tmp_path / "asked"
+    asked.mkdir()
+
+    def told(_: str, seed: int) -> Chip:
+        (asked / str(seed)).touch()
+        if seed == 2:
+            raise ZeroDivisionError("of one chip")
+        return Chip(seed, {KEY: (1.0, 1.0 + seed, 0.5, 2.0)})
+
+    monkeypatch.setattr(benchmarks.recovery, "one_chip", told)
+    first = run_campaign("weak-reset", 3, 1, 2, kept)
+    assert [chip.problem for chip in first] == ["", "ZeroDivisionError: of one chip", ""]
+    # cut off within the line of the last chip
+    text = kept.read_text()
+    kept.write_text(text[:-20])
+    (cut_off,) = {1, 2, 3} - {chip.seed for chip in load_kept(kept, "weak-reset", 1, 3)}
+    for path in asked.iterdir():
+        path.unlink()
+    assert run_campaign("weak-reset", 3, 1, 2, kept) == [replace(chip, seconds=ANY) for chip in first]
+    assert [path.name for path in asked.iterdir()] == [str(cut_off)]
+    with pytest.raises(UserMistake, match="another campaign"):
+        load_kept(kept, "resistance", 1, 3)
 
 
 def test_a_table_replaces_the_one_between_its_markers(tmp_path: Path) -> None:

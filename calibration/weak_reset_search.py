@@ -1,0 +1,322 @@
+"""Which populations of devices would be described like the measured ones: indirect inference on the weak-RESET model.
+
+Populations are simulated around a guess, and a quadratic regression of their statistics on the parameters is solved, by
+generalised least squares, for the parameters at the measured statistics. Noise that widens or biases the descriptions
+does so in both alike, so that it is not taken for variability of the devices. (Gourieroux, Monfort and Renault,
+"Indirect inference", Journal of Applied Econometrics, 1993.)
+
+The map is not quadratic, and what is nonlinear turns noise into bias. At the end populations are therefore simulated
+at the estimate itself and go through the same solution: what it makes of them on average is its bias there, which is
+taken off, and how it scatters is the covariance (a parametric bootstrap: Efron and Tibshirani, "An Introduction to
+the Bootstrap", 1993, chapters 6 and 10).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calibration.weak_reset_population import KNEE, Free, Setting, describe_all, simulate, statistics
+from models.device_model import WeakReset
+
+Floats = NDArray[np.float64]
+
+SEED = 2107
+"""Of all simulated populations; a fit of the same data gives the same digits."""
+
+_WORK = 60_000
+"""Most readings in one simulated population, about."""
+_FEWEST_SIMULATED, _MOST_SIMULATED = 128, 1024
+_SIMULATED_WIDE = 256
+_WIDE, _NARROW, _AT_ESTIMATE = 120, 240, 200
+"""Populations in each round of the search, and in the bootstrap."""
+_ROUNDS_WIDE, _ROUNDS_NARROW = 6, 4
+_NARROW_SIGMAS = 2.5
+_CURVED = 0.15
+"""Half widths of the search from which the map from parameters to statistics is taken as quadratic."""
+_FURTHEST = 1.6
+"""How far a solution may lie from the middle of the populations that the map was fitted to, in half widths."""
+_STEPS = 30
+_CURVE = KNEE | {"slope1_scale"}
+
+
+@dataclass(frozen=True)
+class Populations:
+    """The estimate.
+
+    Attributes:
+        section: the populations.
+        free: what was estimated.
+        value, covariance: of those, in the logarithm where a parameter has one.
+        settled: the search ended inside its last range.
+    """
+
+    section: WeakReset
+    free: tuple[Free, ...]
+    value: Floats
+    covariance: Floats
+    settled: bool
+
+    def drawn(self, rng: np.random.Generator) -> WeakReset:
+        """Populations drawn within the uncertainty of the estimate."""
+        return _section(self.section, self.free, rng.multivariate_normal(self.value, self.covariance))
+
+
+def _section(base: WeakReset, free: Sequence[Free], value: Floats) -> WeakReset:
+    changes = {}
+    for item, x in zip(free, value, strict=True):
+        changes[item.name] = float(np.clip(np.exp(x) if item.log else x, item.low, item.high))
+    return replace(base, **changes)
+
+
+def _coordinate(item: Free, value: float) -> float:
+    return float(np.log(value)) if item.log else float(value)
+
+
+def _bounds(free: Sequence[Free]) -> tuple[Floats, Floats]:
+    low, high = (
+        np.array([_coordinate(item, edge) for item, edge in zip(free, edges, strict=True)])
+        for edges in ([item.low for item in free], [item.high for item in free])
+    )
+    return low, high
+
+
+class _Map(NamedTuple):
+    """Statistics as a quadratic function of the parameters, and the noise that they are weighed with.
+
+    Attributes:
+        centre, width: middle and half widths of the range that it was fitted in.
+        pairs: parameters whose products it has.
+        coefficients: ``(terms, statistics)`` of the scaled statistics.
+        scale, weight: of the statistics, and inverse covariance of the scaled ones.
+        leverage: inverse of the normal matrix of the regression.
+    """
+
+    centre: Floats
+    width: Floats
+    pairs: list[tuple[int, int]]
+    coefficients: Floats
+    scale: Floats
+    weight: Floats
+    leverage: Floats
+
+    def solve(self, observed: Floats) -> tuple[Floats, Floats]:
+        """Parameters at some statistics by generalised least squares, all sets at once.
+
+        Args:
+            observed: ``(sets, statistics)``.
+
+        Returns:
+            ``(sets, parameters)`` in half widths from the centre, and the normal matrix of the first set.
+        """
+        free = len(self.centre)
+        target = observed / self.scale
+        found, damping = np.zeros((len(target), free)), 1e-3
+        for _ in range(_STEPS):
+            slope = np.repeat(self.coefficients[None, 1 : 1 + free], len(target), axis=0)
+            for (one, other), bend in zip(self.pairs, self.coefficients[1 + free :], strict=True):
+                slope[:, one] += found[:, other, None] * bend
+                slope[:, other] += found[:, one, None] * bend
+            weighed = slope @ self.weight
+            normal = weighed @ slope.transpose(0, 2, 1) + damping * np.eye(free)
+            left = target - _design(found, self.pairs) @ self.coefficients
+            wanted = (weighed @ left[..., None])[..., 0] - damping * found
+            step = np.linalg.solve(normal, wanted[..., None])[..., 0]
+            found = np.clip(found + 0.7 * step, -_FURTHEST, _FURTHEST)
+            if np.abs(step).max() < 1e-4:
+                break
+        return found, normal[0]
+
+    def spread_at(self, found: Floats) -> float:
+        """Variance of the regression itself at a solution, over that of one simulated population."""
+        row = _design(found[None], self.pairs)[0]
+        return float(row @ self.leverage @ row)
+
+
+class _Solution(NamedTuple):
+    value: Floats
+    covariance: Floats
+    inside: bool
+    map: _Map
+
+
+def group_size(setting: Setting, devices: int) -> int:
+    """Devices in one simulated population: all that were measured, or an even part of them where they are many."""
+    most = min(_WORK // setting.reads, _MOST_SIMULATED)
+    parts = max(math.ceil(devices / max(most, _FEWEST_SIMULATED)), 1)
+    return max(math.ceil(devices / parts), _FEWEST_SIMULATED)
+
+
+def observe(setting: Setting, measured: Sequence[Floats], devices: int, section: WeakReset) -> Floats:
+    """Statistics of the measured devices, the mean of those of groups as large as the simulated populations.
+
+    Statistics of a small population differ on average from those of a large one, by a bias like that of a sample
+    standard deviation; groups of one size have the same.
+
+    Args:
+        setting: how was measured.
+        measured: ln R over the reading at 0 pulses by staircase, ``(members, reads - 1)``.
+        devices: how many were measured, those that reached the ceiling included.
+        section: for the truncations.
+    """
+    groups = max(round(devices / group_size(setting, devices)), 1)
+    rows = []
+    for first in range(groups):
+        members = [z[first::groups] for z in measured]
+        rows.append(statistics(setting, describe_all(setting, members), members, section))
+    return np.asarray(np.mean(rows, axis=0))
+
+
+def infer(
+    setting: Setting,
+    observed: Floats,
+    devices: int,
+    start: WeakReset,
+    free: Sequence[Free],
+    progress: Callable[[WeakReset], Floats | None] | None = None,
+) -> Populations:
+    """Estimate the populations at the measured statistics.
+
+    Args:
+        setting: how was measured.
+        observed: statistics of the measured devices, see :func:`observe`.
+        devices: how many they are.
+        start: first guess; also the values of what is not free.
+        free: what is estimated.
+        progress: called with the populations after the wide search; may hand back other statistics to go on with.
+    """
+    rng = np.random.default_rng(SEED)
+    simulated = group_size(setting, devices)
+    free = tuple(free)
+    low, high = _bounds(free)
+    centre = np.clip([_coordinate(item, getattr(start, item.name)) for item in free], low, high)
+    full = np.array([item.width for item in free])
+    wide_enough = False
+    for _ in range(_ROUNDS_WIDE):
+        few = min(simulated, _SIMULATED_WIDE)
+        found = _search(setting, observed, start, free, centre, full, few, _WIDE, devices, rng)
+        moved = np.clip(found.value, low, high)
+        wide_enough = bool((np.abs(moved - centre) <= 0.9 * full).all())
+        centre = moved
+        if wide_enough:
+            break
+    if progress is not None:
+        changed = progress(_section(start, free, centre))
+        observed = observed if changed is None else changed
+    # where the wide search found nothing, one more round tells what there is to report
+    for _ in range(_ROUNDS_NARROW if wide_enough else 1):
+        width = np.clip(_NARROW_SIGMAS * np.sqrt(np.diag(found.covariance)), 0.1 * full, 1.2 * full)
+        found = _search(setting, observed, start, free, centre, width, simulated, _NARROW, devices, rng)
+        centre = np.clip(found.value, low, high)
+        if found.inside:
+            break
+    settled = wide_enough and found.inside
+    value, covariance = centre, found.covariance
+    if settled:
+        estimate = _section(start, free, centre)
+        shift, covariance = _bootstrap(setting, estimate, centre, found.map, simulated, devices, rng)
+        value = np.clip(centre - shift, low, high)
+    return Populations(_section(start, free, value), free, value, covariance, settled)
+
+
+def _population(setting: Setting, section: WeakReset, devices: int, rng: np.random.Generator) -> Floats:
+    """Statistics of one simulated population."""
+    measured, kept = simulate(section, setting, devices, rng)
+    if kept.sum() < 0.25 * devices or kept.sum() < 8:
+        kept[:] = True
+    members = [z[kept] for z in measured]
+    return statistics(setting, describe_all(setting, members), members, section)
+
+
+def _search(
+    setting: Setting,
+    observed: Floats,
+    start: WeakReset,
+    free: Sequence[Free],
+    centre: Floats,
+    width: Floats,
+    devices: int,
+    populations: int,
+    measured_devices: int,
+    rng: np.random.Generator,
+) -> _Solution:
+    """Simulate populations around ``centre``, regress their statistics on the parameters, and solve for the measured.
+
+    Args:
+        devices, populations: how many are simulated.
+        measured_devices: how many were measured.
+    """
+    low, high = _bounds(free)
+    x = rng.uniform(-1.0, 1.0, (populations, len(free)))
+    x = (np.clip(centre + width * x, low, high) - centre) / width
+    outcome = np.array(
+        [_population(setting, _section(start, free, centre + width * point), devices, rng) for point in x]
+    )
+    pairs = _pairs(free, width)
+    design = _design(x, pairs)
+    coefficients, *_ = np.linalg.lstsq(design, outcome, rcond=None)
+    residual = outcome - design @ coefficients
+    freedom = populations - design.shape[1]
+    noise = residual.T @ residual / freedom
+    scale = np.sqrt(np.diag(noise)) + 1e-9
+    noise = noise / np.outer(scale, scale) + 1e-6 * np.eye(len(scale))
+    # the inverse of an estimated covariance is too large by this factor
+    weight = np.linalg.inv(noise) * max((freedom - len(scale) - 1) / freedom, 0.1)
+    leverage = np.asarray(np.linalg.pinv(design.T @ design), dtype=np.float64)
+    map_ = _Map(centre, width, pairs, coefficients / scale, scale, weight, leverage)
+    solved, normal = map_.solve(observed[None])
+    found = solved[0]
+    # the measured population scatters as its own size lets it; the regression, as its points around the solution do
+    scatter = devices / measured_devices + map_.spread_at(found)
+    covariance = np.linalg.inv(normal) * scatter * np.outer(width, width)
+    return _Solution(centre + width * found, covariance, bool((np.abs(found) <= 1.0).all()), map_)
+
+
+def _bootstrap(
+    setting: Setting,
+    estimate: WeakReset,
+    centre: Floats,
+    map_: _Map,
+    devices: int,
+    measured_devices: int,
+    rng: np.random.Generator,
+) -> tuple[Floats, Floats]:
+    """Bias and covariance of the solution at the estimate, from populations simulated there.
+
+    Args:
+        estimate, centre: the populations found, and the parameters of them that are free.
+        map_: what they were found with.
+        devices: how many are simulated in each population.
+        measured_devices: how many were measured.
+    """
+    outcome = np.array([_population(setting, estimate, devices, rng) for _ in range(_AT_ESTIMATE)])
+    mean = outcome.mean(axis=0)
+    # populations of another size than the measured one scatter as that would
+    sets = mean + (outcome - mean) * np.sqrt(devices / measured_devices)
+    solved, _ = map_.solve(sets)
+    values = map_.centre + map_.width * solved
+    own = np.cov(values, rowvar=False)
+    # the mean statistics are themselves known from so many simulated devices only
+    counted = measured_devices / (devices * _AT_ESTIMATE)
+    return values.mean(axis=0) - centre, own * (1.0 + counted)
+
+
+def _pairs(free: Sequence[Free], width: Floats) -> list[tuple[int, int]]:
+    """Parameters whose products are in the regression: squares, and products within the mean curve."""
+    wide = [place for place in range(len(free)) if width[place] > _CURVED]
+    return [
+        (one, other)
+        for one in wide
+        for other in wide
+        if one == other or (one < other and {free[one].name, free[other].name} <= _CURVE)
+    ]
+
+
+def _design(x: Floats, pairs: Sequence[tuple[int, int]]) -> Floats:
+    products = [x[:, one] * x[:, other] for one, other in pairs]
+    return np.column_stack([np.ones(len(x)), x, *products])
