@@ -94,7 +94,7 @@ def _turned(run: Run) -> tuple[Estimate, Estimate]:
     senses, patterns = run.read("senses", ["pattern", "sensed"]), run.read("patterns", ["pattern"])["pattern"]
     read = np.stack([np.sign(senses["sensed"][senses["pattern"] == one].sum(axis=0, dtype=int)) for one in patterns])
     sums = np.stack([products["sum"][turned & (products["pattern"] == one)] for one in patterns])
-    return turned_gains(read.sum(axis=2), sums, (read == 0).sum(axis=2))
+    return turned_gains(read.sum(axis=2), sums, (read == 0).sum(axis=2), read[0].size)
 
 
 def _typed(run: Run) -> TypedErrors:

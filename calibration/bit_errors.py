@@ -13,6 +13,7 @@ the input. A read, which is XNOR with an input of +1, is then right or wrong for
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +21,9 @@ from numpy.typing import NDArray
 
 from calibration.estimate import LOWER, UPPER, Estimate
 from models.exceptions import UserMistake
+
+_BOUND_DEVIATE = 1.959964
+"""The bounds of the central 95 % in standard deviations."""
 
 
 @dataclass(frozen=True)
@@ -117,6 +121,9 @@ def fixed_output_rate(read_wrong: NDArray[np.float64], xnor_wrong: NDArray[np.fl
         return binomial_rate(0 if rate <= 0.0 else rows * trials * min(rate, 1.0), rows * trials)
     spread = float(np.square(excess - rate * trials).sum()) * rows / (rows - 1) / (rows * trials) ** 2
     effective = rate * (1.0 - rate) / max(spread, rate * (1.0 - rate) / (rows * trials))
+    if rate * effective < 1.0:
+        # no more than its own standard error: a difference of two noisy counts, and not the few errors of few trials
+        return Estimate(rate, 0.0, min(1.0, rate + _BOUND_DEVIATE * math.sqrt(spread)), "1")
     return binomial_rate(rate * effective, effective)
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.bit_errors import clustered_rate
+from calibration.bit_errors import binomial_rate, clustered_rate
 from calibration.estimate import Estimate
 from models.exceptions import UserMistake
 
@@ -87,7 +87,7 @@ def typed_errors(targets: NDArray[np.int8], senses: NDArray[np.int8]) -> TypedEr
 
 
 def turned_gains(
-    sensed: NDArray[np.int8], sums: NDArray[np.integer], zeros: NDArray[np.int64]
+    sensed: NDArray[np.integer], sums: NDArray[np.integer], zeros: NDArray[np.int64], cells: int
 ) -> tuple[Estimate, Estimate]:
     """How often a zero answers as a weight in XNOR with an input of -1: steadily, and now and then.
 
@@ -99,6 +99,7 @@ def turned_gains(
         sensed: ``(patterns, rows)`` sum of the weights of each row as they read.
         sums: ``(patterns, repeats, rows)`` sums of XNOR with -1 in all columns, two repeats at least.
         zeros: ``(patterns, rows)`` how many of them read zero.
+        cells: of the array: so many trials count at least, where nothing was seen.
     """
     off = (sums + sensed[:, None]).astype(np.float64)
     repeats = off.shape[1]
@@ -109,11 +110,11 @@ def turned_gains(
     tried = trials > 0
     if not tried.any():
         raise UserMistake("no zero was programmed; characterise with weights=ternary")
-    return _signed_rate(steady[tried], trials[tried]), _signed_rate(transient[tried], trials[tried])
+    return _signed_rate(steady[tried], trials[tried], cells), _signed_rate(transient[tried], trials[tried], cells)
 
 
-def _signed_rate(errors: NDArray[np.float64], trials: NDArray[np.int64]) -> Estimate:
+def _signed_rate(errors: NDArray[np.float64], trials: NDArray[np.int64], cells: int) -> Estimate:
     """A rate whose counts may come out below 0 in single rows; below 0 over all it is none."""
     if errors.sum() <= 0.0:
-        return clustered_rate(np.zeros(len(errors)), trials)
+        return binomial_rate(0, min(cells, int(trials.sum())))
     return clustered_rate(errors, trials)
