@@ -6,12 +6,9 @@ Hirtzlin et al., Frontiers in Neuroscience 13:1383 (2020, arXiv 1908.04066).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from bench.figures.style import engineering, panels
 from bench.reproduce.bit_errors import (
@@ -28,6 +25,7 @@ from bench.reproduce.bit_errors import (
 )
 from bench.reproduce.frame import Context, Picture, Reproduction, Row, System, ordering
 from bench.reproduce.learning import Lesson
+from bench.reproduce.signals import LEVELS, as_levels
 from bench.validation import cells, writing
 from bench.validation.subject import Subject
 from data.datasets import Dataset, load_dataset
@@ -70,7 +68,7 @@ def reproduce(context: Context, cases: Sequence[Case]) -> Reproduction:
     rows = validated(measured, ("xnor_amplifier", "xnor_chip", "popcount_amplifier", "popcount_chip"))
     curves, settings = dict[str, Curve](), {"seed": str(context.seed)}
     for number, case in enumerate(cases):
-        data = _items(case, load_dataset(case.data, context.data_dir))
+        data = items_of(case, load_dataset(case.data, context.data_dir))
         networks = list(trained(context, case, data))
         curve = error_curve(context, networks, data, RATES, case.draws)
         curves[case.data] = curve
@@ -90,34 +88,18 @@ def reproduce(context: Context, cases: Sequence[Case]) -> Reproduction:
     return Reproduction(SYSTEM.name, tuple(rows), _pictures(curves, designs), _notes(), settings)
 
 
-def _items(case: Case, data: Dataset) -> Dataset:
-    return as_levels(data, case.architecture.shape[-1]) if data.is_signals else data
-
-
-def as_levels(data: Dataset, samples: int) -> Dataset:
-    """Signals in mV as 8-bit levels, ``samples`` of each channel, as an analogue-to-digital converter gives them.
-
-    Neighbouring samples are averaged; beyond the converter's full scale it gives its first or its last level.
+def items_of(case: Case, data: Dataset) -> Dataset:
+    """The data as the network takes it: signals in mV become 8-bit levels, as many of each channel as it has inputs.
 
     Raises:
         UserMistake: the signals are no whole multiple of that length.
     """
-    channels, length = data.shape
-    if samples < 1 or length % samples:
+    if not data.is_signals:
+        return data
+    length, samples = data.shape[-1], case.architecture.shape[-1]
+    if length % samples:
         raise UserMistake(f"signals of {length} samples cannot be brought to {samples}; a whole fraction is needed")
-
-    def converted(signals: NDArray[Any]) -> NDArray[np.uint8]:
-        means = signals.reshape(len(signals), channels, samples, length // samples).mean(axis=3)
-        levels = np.floor((means / FULL_SCALE_MV + 1.0) * 128.0).clip(0, 255)
-        return np.asarray(levels, dtype=np.uint8).reshape(len(signals), -1)
-
-    return replace(
-        data,
-        train_images=converted(data.train_images),
-        test_images=converted(data.test_images),
-        shape=(channels, 1, samples),
-        rate_hz=None,
-    )
+    return as_levels(data, length // samples, per_unit=0.5 * LEVELS / FULL_SCALE_MV)
 
 
 def _usable_row(case: Case, curve: Curve) -> Row:

@@ -17,12 +17,12 @@ import numpy as np
 
 from bench.figures.style import looks, panels
 from bench.reproduce.frame import Context, Picture, Reproduction, Row, System, Verdict, ordering, reproduced
+from bench.reproduce.signals import LEVELS, as_levels, electrodes_last
 from data.datasets import Dataset, load_dataset
 from data.synthetic import synthetic_ecg, synthetic_eeg
 from models.architectures import Architecture, Conv, Precision, ecg, eeg
 from models.encodings import RealEncoding
 
-LEVELS = 256
 LEVELS_PER_SPREAD = 32.0
 """Grey levels per standard deviation of a signal: four of them either way fill 8 bits."""
 SLACK = 0.01
@@ -88,35 +88,14 @@ QUICK = (
 )
 
 
-def as_levels(data: Dataset, task: Task) -> Dataset:
-    """Signals as 8-bit levels, in the order in which the networks take them.
-
-    Signals are averaged over ``task.slower`` samples, each signal's channels brought to the spread of the whole
-    training set, and cut off at four standard deviations. Electroencephalograms become maps of
-    (1, samples, electrodes).
-    """
-    channels, samples = data.shape
-    length = samples // task.slower
-    parts = [
-        images.reshape(-1, channels, samples)[:, :, : length * task.slower]
-        .reshape(-1, channels, length, task.slower)
-        .mean(axis=-1)
-        for images in (data.train_images, data.test_images)
-    ]
-    spread = float(parts[0].std())
-    if task.name == "eeg":
-        parts = [part.transpose(0, 2, 1) for part in parts]
-    shape = (channels, 1, length) if task.name == "ecg" else (1, length, channels)
-    top = LEVELS - 1
-    train, test = (
-        np.clip(np.rint(0.5 * top + LEVELS_PER_SPREAD / spread * part), 0, top).astype(np.uint8).reshape(len(part), -1)
-        for part in parts
-    )
-    return replace(data, train_images=train, test_images=test, shape=shape, rate_hz=None)
+def items_of(task: Task, data: Dataset) -> Dataset:
+    """Signals as 8-bit levels on the scale of the whole training set, in the order in which the networks take them."""
+    levels = as_levels(data, task.slower, per_spread=LEVELS_PER_SPREAD)
+    return levels if task.name == "ecg" else electrodes_last(levels)
 
 
 def plan(task: Task, kind: Kind, shape: Sequence[int]) -> Architecture:
-    """The network of a kind for 8-bit levels of this shape, as :func:`as_levels` gives it."""
+    """The network of a kind for 8-bit levels of this shape, as :func:`items_of` gives it."""
     features, classifier = PRECISIONS[kind]
     encoding = RealEncoding(math.prod(shape), 0.5 * (LEVELS - 1), 1.0 / LEVELS_PER_SPREAD)
     filters = task.filters * (task.wider if kind is Kind.WIDER else 1)
@@ -191,7 +170,7 @@ def reproduce(context: Context, tasks: Sequence[Task]) -> Reproduction:
             seed = context.seed + number
             raw = _signals(context, task, seed)
             notes += [f"{raw.name}: {note}" for note in raw.notes if f"{raw.name}: {note}" not in notes]
-            data = as_levels(raw, task)
+            data = items_of(task, raw)
             for kind in task.kinds:
                 network = plan(task, kind, data.shape)
                 lesson = Lesson(task.epochs, task.batch)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 
 import torch
@@ -38,3 +40,38 @@ def binary_perceptron(widths: tuple[int, ...], generator: torch.Generator, sprea
 def scaled(images: Tensor, largest: float) -> Tensor:
     """Grey levels up to ``largest`` as numbers from 0 to 1, ``(n, features)``."""
     return images.to(torch.float32).flatten(1) / largest
+
+
+@contextmanager
+def normalised_anew(
+    network: nn.Module, images: Tensor, batch: int, prepare: Callable[[Tensor], Tensor]
+) -> Iterator[None]:
+    """Inside, batch normalisation has the statistics of the weights as they are; afterwards its running ones again.
+
+    Running statistics are those of the last few dozen steps. Where noise turns signs at every step they belong to
+    weights that are no longer there.
+
+    Args:
+        network: its mode is restored.
+        images: training images that the statistics are taken from.
+        batch: images at a time.
+        prepare: makes the network's inputs of them.
+    """
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm1d)]
+    kept = [({name: value.clone() for name, value in norm.named_buffers()}, norm.momentum) for norm in norms]
+    training = network.training
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # the plain mean over all batches
+    network.train()
+    try:
+        with torch.no_grad():
+            for part in torch.split(images, batch):
+                network(prepare(part))
+        network.train(training)
+        yield
+    finally:
+        network.train(training)
+        for norm, (buffers, momentum) in zip(norms, kept, strict=True):
+            norm.load_state_dict(buffers, strict=False)
+            norm.momentum = momentum

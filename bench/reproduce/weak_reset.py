@@ -6,6 +6,7 @@ to device variability is the most harmful imperfection, on MNIST and on CIFAR-10
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -28,8 +29,9 @@ if TYPE_CHECKING:
     from models.optimizers import PulseAccount
     from models.training_loop import EpochRecord
 
-ALL, NO_D2D, NO_RTN, NO_PINK, IDEAL = (
+ALL, AGAIN, NO_D2D, NO_RTN, NO_PINK, IDEAL = (
     "all imperfections",
+    "all imperfections, programmed again",
     "without device-to-device variability",
     "without RTN",
     "without 1/f noise",
@@ -38,6 +40,9 @@ ALL, NO_D2D, NO_RTN, NO_PINK, IDEAL = (
 CONDITIONS: Mapping[str, Imperfections] = MappingProxyType(
     {
         ALL: Imperfections(),
+        # of the source's design, where it is an option: a pair whose weight changes sign is SET on both sides, and gets
+        # one weak RESET for its new sign
+        AGAIN: Imperfections(),
         NO_D2D: Imperfections(device_to_device=False),
         NO_RTN: Imperfections(rtn=False),
         NO_PINK: Imperfections(pink=False),
@@ -48,6 +53,8 @@ LAST_EPOCHS = 3
 """Accuracies are means over so many last epochs: noise of the devices makes single epochs jump."""
 
 WANTED_PERCENT = 96.0
+NORMALISED_ON = 20_000
+"""Training images, at most, that batch normalisation is fitted to anew."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +66,7 @@ class Experiment:
         widths: of the network.
         largest: grey level that becomes 1.
         epochs, batch: of training.
-        rates: learning rates in pulses; what is published first.
+        rates: learning rates in pulses.
         halve_every: epochs after which the learning rate is halved.
         seeds: how many.
     """
@@ -74,9 +81,26 @@ class Experiment:
     seeds: int
 
 
-FULL = Experiment("mnist", (784, 3000, 10), 255.0, 20, 1000, (100.0, 2.0), 7, 1)
+# Both are published: 8 is the default of the source's optimizer and in the name of a file of its results, 100 is in the
+# command that its instructions give.
+FULL = Experiment("mnist", (784, 3000, 10), 255.0, 20, 1000, (8.0, 100.0), 7, 1)
 # At the published rate RTN outweighs the rest on digits; docs/reproduction.md has the three rates that were tried.
 QUICK = Experiment("digits", (64, 200, 10), 16.0, 16, 50, (2.0,), 6, 6)
+
+
+class Refitted:
+    """Accuracies with batch normalisation fitted anew, epoch by epoch; a checkpoint keeps them."""
+
+    def __init__(self) -> None:
+        self.accuracies = list[float]()
+
+    def state_dict(self) -> dict[str, Any]:
+        """All of them."""
+        return {"accuracies": self.accuracies}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from there."""
+        self.accuracies[:] = state_dict["accuracies"]
 
 
 @dataclass(frozen=True)
@@ -85,18 +109,26 @@ class Trained:
 
     Attributes:
         history: epoch by epoch.
-        pulses: weak RESETs per device, mean.
+        refitted: accuracy after each epoch with batch normalisation of the weights as they then are.
+        pulses, sets: weak RESETs and SETs per device, mean.
         energy_j: of all pulses, at most.
     """
 
     history: list[EpochRecord]
+    refitted: list[float]
     pulses: float
+    sets: float
     energy_j: float
 
     @property
     def accuracy(self) -> float:
         """On the held-out images, mean over the last epochs."""
         return float(np.mean([record.test_accuracy for record in self.history[-LAST_EPOCHS:]]))
+
+    @property
+    def normalised_anew(self) -> float:
+        """The same, with batch normalisation of the weights as they are."""
+        return float(np.mean(self.refitted[-LAST_EPOCHS:]))
 
     @property
     def best(self) -> float:
@@ -108,17 +140,31 @@ def train_once(context: Context, experiment: Experiment, data: Dataset, name: st
     """Train one network on devices of the condition ``name``."""
     import torch
 
-    from bench.reproduce.perceptron import binary_perceptron, scaled
+    from bench.reproduce.perceptron import binary_perceptron, normalised_anew, scaled
     from models.optimizers import WeakResetOptimizer, hidden_and_others
-    from models.training_loop import FitSettings, fit
+    from models.training_loop import FitSettings, accuracy_of, fit
 
     section = default_device().model.weak_reset
     generator = torch.Generator().manual_seed(seed)
     network = binary_perceptron(experiment.widths, generator).to(context.device)
     weights, others = hidden_and_others(network)
     rng = np.random.default_rng([seed, 1])
-    optimizer = WeakResetOptimizer(weights, others, section, rng, imperfections=CONDITIONS[name], lr=rate)
+    optimizer = WeakResetOptimizer(
+        weights, others, section, rng, imperfections=CONDITIONS[name], lr=rate, reprogram=name == AGAIN
+    )
     settings = FitSettings(experiment.epochs, experiment.batch, checkpoint_every=5)
+    prepare = partial(scaled, largest=experiment.largest)
+    images = torch.tensor(data.train_images[:NORMALISED_ON], device=context.device)
+    refitted = Refitted()
+
+    def accuracy() -> float:
+        return accuracy_of(network, data.test_images, data.test_labels, prepare, context.device)
+
+    def evaluate() -> float:
+        with normalised_anew(network, images, experiment.batch, prepare):
+            refitted.accuracies.append(accuracy())
+        return accuracy()
+
     fitted = fit(
         network,
         data,
@@ -126,16 +172,21 @@ def train_once(context: Context, experiment: Experiment, data: Dataset, name: st
         generator,
         optimizer,
         schedule=torch.optim.lr_scheduler.StepLR(optimizer, experiment.halve_every, 0.5),
-        prepare=partial(scaled, largest=experiment.largest),
+        prepare=prepare,
+        evaluate=evaluate,
+        also={"refitted": refitted},
         about={"widths": experiment.widths, "condition": name, "rate": rate, "seed": seed},
-        checkpoint=context.checkpoint(f"{experiment.data}-{name.replace('/', '').replace(' ', '-')}-{rate:g}-{seed}"),
+        checkpoint=context.checkpoint(
+            f"{experiment.data}-{'-'.join(re.findall('[a-z0-9]+', name.lower()))}-{rate:g}-{seed}"
+        ),
         should_stop=context.should_stop,
         device=context.device,
     )
     context.check()
     account = optimizer.account
     devices = 2 * sum(weight.numel() for weight in weights)
-    return Trained(fitted.history, account.weak_resets / devices, _energy_j(account))
+    pulses, sets = account.weak_resets / devices, account.sets / devices
+    return Trained(fitted.history, refitted.accuracies, pulses, sets, _energy_j(account))
 
 
 def run(context: Context) -> Reproduction:
@@ -152,7 +203,7 @@ def run(context: Context) -> Reproduction:
     for done, (rate, name, seed) in enumerate(jobs):
         one = train_once(context, experiment, data, name, rate, seed)
         trained.setdefault((rate, name), []).append(one)
-        text = f"{name}, learning rate {rate:g}, seed {seed}: {one.accuracy:.2%} after {one.pulses:.0f} pulses a device"
+        text = f"{name}, learning rate {rate:g}, seed {seed}: {_in_words(one)} after {one.pulses:.0f} pulses a device"
         context.progress(text, (done + 1) / len(jobs))
     rows = [row for rate in experiment.rates for row in _rows(experiment, trained, rate)]
     return Reproduction(
@@ -165,8 +216,12 @@ def run(context: Context) -> Reproduction:
             "Which imperfection hurts most depends on how far devices are pulsed: beyond the knee of their curves the "
             "log resistance hardly moves any more, and noise decides signs. The knee of the median device is at about "
             "510 pulses; those that were given are listed below.",
-            "The learning rate of 2 pulses is ours: it keeps devices below the knee. Of 2, 8 and 100 (published), "
-            "tried on digits, it is the only one at which device-to-device variability is the most harmful.",
+            "Published learning rates are 8 and 100 pulses. That of 2 pulses, for digits, is ours: it keeps devices "
+            "below the knee. Of 2, 8 and 100, tried on digits, it is the only one at which device-to-device "
+            "variability is the most harmful.",
+            "Accuracies are those with the running statistics of batch normalisation, as in the source. Noise turns "
+            "signs at every step, so that these belong to weights of earlier steps; the settings give accuracies with "
+            f"statistics of the last weights as well, over up to {NORMALISED_ON} training images.",
             "Differs from the source: batch normalisation after the last layer, and a random number of up to 14 "
             "starting pulses per pair, without which devices that are all alike would start with weights all alike.",
             "CIFAR-10 is not run here: the published network has 36 million weights, 700 epochs.",
@@ -195,9 +250,24 @@ def _rows(experiment: Experiment, trained: Mapping[tuple[float, str], list[Train
         ),
     ]
     if experiment is FULL:
-        best = 100.0 * float(np.mean([one.best for one in trained[rate, ALL]]))
-        what = f"accuracy with all imperfections within {experiment.epochs} epochs ({where}; in %)"
-        rows.append(Row(what, f"at least {WANTED_PERCENT:g}", round(best, 2), ordering(best >= WANTED_PERCENT)))
+        for name in (ALL, AGAIN):
+            best, last = (
+                100.0 * float(np.mean([getattr(one, key) for one in trained[rate, name]]))
+                for key in ("best", "normalised_anew")
+            )
+            text = f"within {experiment.epochs} epochs, {name} ({where}; in %)"
+            wanted = f"no digits; here at least {WANTED_PERCENT:g}"
+            rows += [
+                Row(
+                    f"best accuracy on held-out images {text}", wanted, round(best, 2), ordering(best >= WANTED_PERCENT)
+                ),
+                Row(
+                    f"accuracy {text}, mean of the last {LAST_EPOCHS}, batch normalisation of the last weights",
+                    wanted,
+                    round(last, 2),
+                    ordering(last >= WANTED_PERCENT),
+                ),
+            ]
     return rows
 
 
@@ -213,13 +283,22 @@ def _settings(
         "seeds": ", ".join(str(context.seed + number) for number in range(experiment.seeds)),
     }
     for (rate, name), ones in trained.items():
-        accuracy, pulses, energy = (
-            float(np.mean([getattr(one, key) for one in ones])) for key in ("accuracy", "pulses", "energy_j")
+        pulses, sets, energy = (
+            float(np.mean([getattr(one, key) for one in ones])) for key in ("pulses", "sets", "energy_j")
         )
         settings[f"{name}, learning rate {rate:g}"] = (
-            f"{accuracy:.2%}; {pulses:.0f} weak RESETs per device, which take at most {engineering(energy, 'J')}"
+            f"{_in_words(*ones)}; {pulses:.0f} weak RESETs and {sets:.0f} SETs per device, which take at most "
+            f"{engineering(energy, 'J')}"
         )
     return settings
+
+
+def _in_words(*ones: Trained) -> str:
+    """Accuracies, as means over trainings."""
+    last, best, anew = (
+        float(np.mean([getattr(one, key) for one in ones])) for key in ("accuracy", "best", "normalised_anew")
+    )
+    return f"{last:.2%} (best epoch {best:.2%}; {anew:.2%} with batch normalisation of the last weights)"
 
 
 def _supplies(point: PulsePoint) -> tuple[float, float, float]:

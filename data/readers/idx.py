@@ -60,7 +60,7 @@ def read_images_and_labels(
     if len(pixels) != len(answers):
         raise UserMistake(f"{labels}: holds {len(answers)} labels for the {len(pixels)} images of {images.name}")
     check_labels(answers, classes, labels)
-    return pixels.reshape(len(pixels), -1), answers.astype(np.int64)
+    return pixels.reshape(len(pixels), size[0] * size[1]), answers.astype(np.int64)
 
 
 def check_labels(labels: NDArray[np.uint8] | NDArray[np.int64], classes: int, path: Path) -> None:

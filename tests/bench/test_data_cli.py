@@ -7,8 +7,15 @@ import json
 import sys
 
 import pytest
+import torch
 
 from bench.cli import status_of_command
+from data.device_files import Quantity, default_device, save_device
+from data.networks import load_network
+from models.device_model import SCHEMA
+from models.networks import build, fold
+from models.training import TrainingDiverged
+from models.training_loop import EpochRecord
 from tests.data import formats
 
 
@@ -58,6 +65,14 @@ def test_verify_ends_with_1_where_a_file_differs_and_0_where_none_does(command, 
     assert [entry["state"] for entry in json.loads(out)["sources"]["ecg"]] == ["intact"] * 3
 
 
+def measured_device(folder):
+    """A device file with error rates, as a fit writes it."""
+    names = [f"read_error.{name}" for name in ("stuck_fraction", "random_rate", "transient_rate")]
+    rates = {name: Quantity(1e-3, SCHEMA[name].unit, "a run", "fitted", 0.0, 2e-3) for name in names}
+    save_device(folder / "device.toml", default_device().updated(rates))
+    return folder / "device.toml"
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [
@@ -95,3 +110,49 @@ def test_a_data_set_of_files_is_named_like_any_other_and_a_missing_folder_said(c
     status, _, err = command("train", "digits-bnn", "--data", "mnist", "--out", tmp_path / "network.safetensors")
     assert status == 2
     assert "the data set mnist is read from a folder" in err
+
+
+def test_commands_of_the_loop_take_the_folder_of_data_sets_as_an_option_or_from_the_environment(
+    command, tmp_path, monkeypatch
+):
+    formats.write_mnist(tmp_path / "data" / "mnist")
+    network = tmp_path / "network.safetensors"
+    words = ("--data", "mnist", "--data-dir", tmp_path / "data")
+    status, out, _ = command("train", "mnist-bnn", *words, "--epochs", 1, "--out", network, "--json")
+    assert status == 0
+    assert json.loads(out)["data"] == "mnist"
+    monkeypatch.setenv("RRAM_BENCH_DATA", str(tmp_path / "data"))
+    device = measured_device(tmp_path)
+    status, out, _ = command("predict", network, "--device", device, "--data", "mnist", "--json")
+    assert status == 0
+    assert set(json.loads(out)["predicted"]) == {"host", "xnor"}
+    for start in (("predict", network, "--device", device), ("infer", network), ("train", "mnist-bnn")):
+        # the option goes before the environment
+        status, _, err = command(*start, *words[:3], tmp_path / "nowhere")
+        assert status == 2
+        assert "nowhere does not exist; looked there for mnist" in err
+
+
+@pytest.mark.parametrize("good_epochs", [0, 2])
+def test_a_training_that_diverges_ends_with_1_and_leaves_the_last_good_network(
+    command, tmp_path, monkeypatch, good_epochs
+):
+    from models import training
+
+    network = fold(build("digits-bnn", torch.Generator().manual_seed(0)))
+    history = [EpochRecord(epoch, 1.0, 0.5, 0.5) for epoch in range(1, good_epochs + 1)]
+
+    def diverging(*args, **kwargs):
+        raise TrainingDiverged("training stopped in epoch 3: the loss is no longer a finite number", network, history)
+
+    monkeypatch.setattr(training, "train", diverging)
+    out = tmp_path / "network.safetensors"
+    status, _, err = command("train", "digits-bnn", "--out", out)
+    assert status == 1
+    line = err.strip().splitlines()[-1]
+    assert "the loss is no longer a finite number" in line
+    assert (f"That network is in {out}" in line) == out.exists() == (good_epochs > 0)
+    if good_epochs:
+        saved = load_network(out)
+        assert saved.network.layers[0].weights.tolist() == network.layers[0].weights.tolist()
+        assert saved.provenance["epochs"] == "2"

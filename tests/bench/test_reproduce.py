@@ -15,12 +15,14 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import torch
 
 import bench.reproduce
 from bench.cli.reproduce import Asked, list_command, reproduce_command
 from bench.figures.style import panels
 from bench.reproduce import SYSTEMS, Context, Picture, Reproduction, Row, System, Verdict, ordering, reproduced, system
 from bench.reproduce.metaplasticity import parts_of, permuted
+from bench.reproduce.perceptron import binary_perceptron, normalised_anew
 from bench.stopping import Stopped
 from data.datasets import load_dataset
 from models.exceptions import BenchFailure, UserMistake
@@ -64,6 +66,21 @@ def test_verdicts() -> None:
     assert ordering(False) is Verdict.NOT_REPRODUCED
     with pytest.raises(BenchFailure, match=r"gives nan for: loss"):
         Row("loss", 1.0, math.nan, ordering(True))
+
+
+def test_batch_normalisation_of_the_weights_as_they_are_and_running_statistics_afterwards() -> None:
+    network = binary_perceptron((6, 5, 3), torch.Generator().manual_seed(1)).eval()
+    images = torch.rand(40, 6, generator=torch.Generator().manual_seed(2))
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    outside = network(images)
+    with normalised_anew(network, images, 40, torch.Tensor.float):
+        assert not network.training
+        sums = network[0](images)
+        assert torch.allclose(network[1].running_mean, sums.mean(0))
+        assert torch.allclose(network[1](sums).std(0), torch.ones(5), atol=1e-3)
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+    assert torch.equal(network(images), outside)
+    assert [module.momentum for module in network if isinstance(module, torch.nn.BatchNorm1d)] == [0.1, 0.1]
 
 
 def test_json_and_page_of_a_system(own_system: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -27,7 +27,8 @@ from bench.reproduce.learning import Lesson
 from bench.stopping import Stopped
 from bench.validation.subject import Subject
 from data.datasets import Dataset, load_dataset
-from models.architectures import architecture
+from models.architectures import architecture, mlp
+from models.encodings import BitPlaneEncoding
 from models.energy import Design
 from models.exceptions import UserMistake
 from models.networks import build, fold
@@ -133,11 +134,16 @@ def test_signals_become_levels() -> None:
     signals = np.repeat(np.array([[-2.5, -2.0, 0.0, 1.0, 1.999, 9.0]], np.float32), 2, axis=1)
     labels = np.zeros(1, np.int64)
     data = Dataset("s", signals, labels, signals, labels, 2, (2, 6), rate_hz=500.0)
-    levels = digital.as_levels(data, 3)
+
+    def takes(samples: int) -> Case:
+        plan = mlp("of-signals", BitPlaneEncoding(2 * samples), (4,), 2)
+        return replace(CASE, architecture=replace(plan, shape=(2, 1, samples)))
+
+    levels = digital.items_of(takes(3), data)
     assert levels.train_images.tolist() == [[0, 0, 128, 192, 255, 255]]
     assert levels.shape == (2, 1, 3)
     with pytest.raises(UserMistake, match="signals of 6 samples cannot be brought to 4"):
-        digital.as_levels(data, 4)
+        digital.items_of(takes(4), data)
 
 
 def test_image_folder_gets_a_network_of_its_size() -> None:
@@ -176,12 +182,12 @@ def test_signals_become_levels_in_the_order_of_the_network() -> None:
     signals = np.zeros((2, 12), np.float32)
     signals[0] = [1, 1, 2, 2, 3, 3, -1, -1, -2, -2, -3, -3]
     data = Dataset("few", signals, np.array([0, 1]), signals, np.array([0, 1]), 2, (2, 6), 10.0)
-    of_heart = medical.as_levels(data, replace(medical.FULL[0], slower=2))
+    of_heart = medical.items_of(replace(medical.FULL[0], slower=2), data)
     assert of_heart.shape == (2, 1, 3)
     levels = of_heart.train_images[0].astype(int)
     assert (np.diff(levels[:3]) > 0).all()
     assert (np.diff(levels[3:]) < 0).all()
-    of_brain = medical.as_levels(data, medical.FULL[1])
+    of_brain = medical.items_of(medical.FULL[1], data)
     assert of_brain.shape == (1, 6, 2)
     assert (of_brain.train_images[0].reshape(6, 2)[:, 0] > of_brain.train_images[0].reshape(6, 2)[:, 1]).all()
 

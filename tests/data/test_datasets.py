@@ -137,6 +137,12 @@ def test_images_and_labels_that_cannot_be_mnist_are_refused_by_file(tmp_path, fi
         load_dataset("mnist", tmp_path)
 
 
+def test_files_without_any_image_are_refused(tmp_path):
+    formats.write_mnist(tmp_path / "mnist", train=0)
+    with pytest.raises(UserMistake, match="data set mnist, train part: there are no images"):
+        load_dataset("mnist", tmp_path)
+
+
 def test_cifar10_takes_the_batches_there_are_and_says_what_is_missing(tmp_path):
     place = tmp_path / "cifar-10-batches-bin"
     place.mkdir()
