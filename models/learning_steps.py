@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from models.exceptions import UserMistake
 from models.layers import ClassScores
-from models.optimizers import BETAS, EPSILON, _pulses_of_adam
+from models.optimizers import BETAS, EPSILON, pulses_of_adam
 
 Floats = NDArray[np.float32]
 
@@ -49,7 +49,7 @@ class HostSteps:
         factors = (1.0 - BETAS[0], 1.0 - BETAS[1], rate / first, 1.0 / math.sqrt(second), EPSILON)
         counts = np.empty(len(gradient_and_means[0]), dtype=np.int32)
         as_single = tuple(np.float32(factor) for factor in factors)
-        _, numbers = _pulses_of_adam()(*gradient_and_means, as_single, self._most, counts)
+        _, numbers = pulses_of_adam()(*gradient_and_means, as_single, self._most, counts)
         if not numbers:
             raise UserMistake("a gradient is no longer a number; lower the learning rate of the offsets")
         return counts

@@ -145,7 +145,7 @@ class PulseAccount:
 
 
 @cache
-def _pulses_of_adam() -> Any:
+def pulses_of_adam() -> Any:
     """Compiled: advance the moments, and give the step of Adam in whole pulses, in one pass."""
 
     @njit(error_model="numpy")
@@ -249,7 +249,7 @@ class WeakResetOptimizer(torch.optim.Optimizer):
         first, second = (1.0 - beta**self.account.steps for beta in BETAS)
         factors = (1.0 - BETAS[0], 1.0 - BETAS[1], self.param_groups[0]["lr"] / first, 1.0 / math.sqrt(second), EPSILON)
         factors_32 = tuple(np.float32(factor) for factor in factors)
-        kernel, most = _pulses_of_adam(), np.float32(self._most)
+        kernel, most = pulses_of_adam(), np.float32(self._most)
         for weight, pairs, moments, counts in zip(self._weights, self.pairs, self._moments, self._counts, strict=True):
             if weight.grad is None:
                 continue

@@ -52,7 +52,7 @@ class _Bank(NamedTuple):
     live: NDArray[np.int64]
 
 
-class _Dense:
+class PackedDense:
     """A fully connected layer; after maps of several positions its columns are brought into their order."""
 
     def __init__(self, layer: IntegerLayer, positions: int, top: int) -> None:
@@ -76,7 +76,7 @@ class _Dense:
         return (self.bank.live * sums - self.bank.threshold).astype(np.int32)
 
 
-class _Convolution:
+class PackedConvolution:
     """A convolution with its pooling."""
 
     def __init__(self, layer: IntegerConvolution, top: int) -> None:
@@ -93,7 +93,7 @@ class _Convolution:
         by_tap = by_channel.transpose(0, 2, 1).reshape(shape.filters, -1)
         self.bank = _bank(layer, by_tap, shape.groups, corrections, top, kinds.reshape(-1).astype(np.int32))
         self.windows = None if layer.pool is None else _windows(layer.pool, shape.output_size)
-        self.turned = _packed_bits(layer.sign[None] < 0)[0]
+        self.turned = packed_bits(layer.sign[None] < 0)[0]
         self.positions, self.outputs = math.prod(layer.pooled_size), shape.filters
 
     def activations(self, x: Words) -> Words:
@@ -116,10 +116,10 @@ class _Convolution:
         if self.pool is not None and self.pool.kind is PoolKind.SUM:
             sums = _sums(rows, bank, shape.filters).reshape(images, shape.positions, shape.filters)
             added = sums[:, self.windows].sum(axis=2)
-            return _packed_bits(bank.live * added >= bank.threshold)
+            return packed_bits(bank.live * added >= bank.threshold)
         fired = np.zeros((len(rows), shape.groups * bank.weights.shape[1]), dtype=np.uint64)
         fire(rows, bank.weights, bank.masks, bank.starts, bank.kinds, fired)
-        fired = _compact(fired, shape.groups, shape.filters).reshape(images, shape.positions, -1)
+        fired = compact(fired, shape.groups, shape.filters).reshape(images, shape.positions, -1)
         if self.windows is None:
             return fired
         pooled = np.empty((images, self.positions, fired.shape[2]), dtype=np.uint64)
@@ -145,12 +145,12 @@ class PackedNetwork:
         self._top, positions = magnitude(network.encoding), 1
         first = network.layers[0]
         self._entry = math.prod(first.shape.size) if isinstance(first, IntegerConvolution) else 1
-        self._hidden: list[_Dense | _Convolution] = []
+        self._hidden: list[PackedDense | PackedConvolution] = []
         top = self._top
         for layer in network.layers[:-1]:
             self._hidden.append(_layer(layer, positions, top))
             positions, top = self._hidden[-1].positions, 1
-        self._last = _Dense(cast(IntegerLayer, network.layers[-1]), positions, top)
+        self._last = PackedDense(cast(IntegerLayer, network.layers[-1]), positions, top)
 
     def scores(self, images: NDArray[np.generic]) -> NDArray[np.int32]:
         """Scores ``(n, classes)`` of images ``(n, features)``, those of :meth:`IntegerNetwork.scores`."""
@@ -190,17 +190,17 @@ class PackedNetwork:
         planes = self.network.encoding.planes
         maps = inputs.reshape(len(inputs), -1, self._entry)
         if planes == 1:
-            return _packed_bits(maps.transpose(0, 2, 1) > 0)[:, :, None, :]
+            return packed_bits(maps.transpose(0, 2, 1) > 0)[:, :, None, :]
         packed = np.empty((len(inputs), self._entry, planes, -(-maps.shape[1] // 64)), dtype=np.uint64)
         pack_planes(np.ascontiguousarray(maps, dtype=np.int32), self._top, planes, packed)
         return packed
 
 
-def _layer(layer: Layer, positions: int, top: int) -> _Dense | _Convolution:
+def _layer(layer: Layer, positions: int, top: int) -> PackedDense | PackedConvolution:
     if isinstance(layer, IntegerConvolution):
-        return _Convolution(layer, top)
+        return PackedConvolution(layer, top)
     if isinstance(layer, IntegerLayer):
-        return _Dense(layer, positions, top)
+        return PackedDense(layer, positions, top)
     raise UserMistake(f"a layer of the kind {layer.kind!r} cannot be packed")
 
 
@@ -222,7 +222,7 @@ def _bank(
     threshold = layer.threshold.astype(np.int64)
     # sum = base - 2 * disagreements >= threshold
     limits = np.where(sign == 0, np.where(threshold <= 0, ALWAYS, -ALWAYS), (bases - threshold) // 2)
-    starts = _blocked(-1 - limits, groups, blocks)
+    starts = blocked(-1 - limits, groups, blocks)
     # columns that only fill up a word are zeros on both sides, and never disagree
     ternary = bool((layer.weights == 0).any())
     masks = _words_of(matrix != 0, groups, blocks) if ternary else np.zeros((groups, blocks, 0), dtype=np.uint64)
@@ -253,7 +253,7 @@ def _sums(rows: Words, bank: _Bank, outputs: int) -> NDArray[np.int64]:
     return cast(NDArray[np.int64], sums.reshape(len(rows), outputs))
 
 
-def _packed_bits(bits: NDArray[np.bool_]) -> Words:
+def packed_bits(bits: NDArray[np.bool_]) -> Words:
     """Bits ``(..., n)`` in words ``(..., words)``, the first bit the lowest, zeros at the end."""
     width = bits.shape[-1]
     octets = np.zeros((*bits.shape[:-1], -(-width // 64) * 8), dtype=np.uint8)
@@ -263,11 +263,11 @@ def _packed_bits(bits: NDArray[np.bool_]) -> Words:
 
 def _words_of(bits: NDArray[np.bool_], groups: int, blocks: int) -> Words:
     """Bits ``(filters, columns)`` as ``(groups, blocks, words * 64)``, filters innermost."""
-    words = _packed_bits(bits)
-    return _blocked(words.T, groups, blocks)
+    words = packed_bits(bits)
+    return blocked(words.T, groups, blocks)
 
 
-def _blocked(values: NDArray[np.integer], groups: int, blocks: int) -> Words:
+def blocked(values: NDArray[np.integer], groups: int, blocks: int) -> Words:
     """Numbers ``(m, filters)`` as ``(groups, blocks, m * 64)``, filters innermost, zeros where there are none."""
     count, filters = values.shape
     by_group = values.reshape(count, groups, filters // groups)
@@ -276,13 +276,13 @@ def _blocked(values: NDArray[np.integer], groups: int, blocks: int) -> Words:
     return np.ascontiguousarray(ordered).reshape(groups, blocks, count * 64).astype(np.uint64)
 
 
-def _compact(fired: Words, groups: int, filters: int) -> Words:
+def compact(fired: Words, groups: int, filters: int) -> Words:
     """Bits of groups that start with words of their own, ``(rows, groups * blocks)``, without gaps."""
     if groups == 1:
         return fired
     bits = np.unpackbits(fired.astype("<u8", copy=False).view(np.uint8), axis=1, bitorder="little")
     used = bits.reshape(len(fired), groups, -1)[:, :, : filters // groups]
-    return _packed_bits(used.reshape(len(fired), filters).astype(bool))
+    return packed_bits(used.reshape(len(fired), filters).astype(bool))
 
 
 def _sources(shape: ConvolutionShape) -> NDArray[np.int32]:

@@ -222,7 +222,7 @@ def _disagreements(
 
 
 @njit(nogil=True, cache=True, inline="always")
-def _count_rows(
+def count_rows(
     rows: Words,
     first: int,
     group: int,
@@ -297,7 +297,7 @@ def fire(rows: Words, weights: Words, masks: Words, starts: Words, kinds: NDArra
             own, mask, start = weights[group, block], masks[group, block], starts[group, block]
             word = group * blocks + block
             for first in range(0, total, ROWS):
-                _count_rows(rows, first, group, own, mask, start, kinds, 64, counts)
+                count_rows(rows, first, group, own, mask, start, kinds, 64, counts)
                 for r in range(min(ROWS, total - first)):
                     out[first + r, word] = _negative_bits(counts.ctypes.data + 64 * 8 * r)
 
@@ -315,7 +315,7 @@ def add_up(
             own, mask, start = weights[group, block], masks[group, block], starts[group, block]
             wanted = min(64, outputs - 64 * block)
             for first in range(0, total, ROWS):
-                _count_rows(rows, first, group, own, mask, start, kinds, wanted, counts)
+                count_rows(rows, first, group, own, mask, start, kinds, wanted, counts)
                 for r in range(min(ROWS, total - first)):
                     for j in range(wanted):
                         out[first + r, group, 64 * block + j] = np.int64(counts[64 * r + j])

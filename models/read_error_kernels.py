@@ -16,7 +16,7 @@ from numba import njit, types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from models.packed_kernels import ROWS, Words, _count_rows, add_up
+from models.packed_kernels import ROWS, Words, add_up, count_rows
 
 CHUNK_ROWS = 32
 """Rows whose counts are held at a time, so that they stay next to the processor."""
@@ -233,7 +233,7 @@ def fire_erring(
                             changes[64 * r + output] += np.int32((hit - ((np.int64(differs) * hit) << 1)) << scale)
                         ahead[place] = at - end
                 for ahead_of in range(0, held, ROWS):
-                    _count_rows(rows, first + ahead_of, group, own, mask, limit, kinds, 64, counts)
+                    count_rows(rows, first + ahead_of, group, own, mask, limit, kinds, 64, counts)
                     for k in range(min(ROWS, held - ahead_of)):
                         own_changes = 64 * (ahead_of + k)
                         found, change = counts[64 * k : 64 * k + 64], changes[own_changes : own_changes + 64]

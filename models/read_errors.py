@@ -23,12 +23,12 @@ from models.packed import (
     ALWAYS,
     CHUNK_IMAGES,
     CHUNK_WORDS,
+    PackedConvolution,
+    PackedDense,
     PackedNetwork,
-    _blocked,
-    _compact,
-    _Convolution,
-    _Dense,
-    _packed_bits,
+    blocked,
+    compact,
+    packed_bits,
 )
 from models.packed_kernels import Words, gather, pool_bits
 from models.read_error_kernels import LONGEST_GAP, count_cells, fire_erring, list_cells, sense
@@ -122,7 +122,7 @@ class _ErringLayer:
     def __init__(
         self,
         layer: Layer,
-        packed: _Dense | _Convolution,
+        packed: PackedDense | PackedConvolution,
         positions: int,
         rates: WeightErrorRates,
         shared: bool,
@@ -135,17 +135,17 @@ class _ErringLayer:
         self._list_cells(layer, positions, rates, blocks)
         self._live = bank.live > 0
         slack = np.where(self._live, bank.bases - bank.threshold, np.where(bank.threshold <= 0, ALWAYS, -ALWAYS))
-        self._slack = _blocked(slack, layer.groups, blocks).view(np.int64)
-        self._upwards = _blocked((layer.sign[None] >= 0).astype(np.int64), layer.groups, blocks).view(np.int64)
+        self._slack = blocked(slack, layer.groups, blocks).view(np.int64)
+        self._upwards = blocked((layer.sign[None] >= 0).astype(np.int64), layer.groups, blocks).view(np.int64)
         self._beyond = self._twice = np.zeros((0, 0), dtype=np.uint64)
-        if isinstance(packed, _Convolution) and packed.shape.padding_value is PaddingValue.ZERO:
+        if isinstance(packed, PackedConvolution) and packed.shape.padding_value is PaddingValue.ZERO:
             self._present_zeros(layer, packed, tile_columns)
         self._simple = not (self._lossy or len(self._beyond) or shared)
 
     def activations(self, x: Words, seed: np.uint64) -> Words:
         """Bits ``(n, positions, 1, words)`` of packed inputs."""
         packed = self._packed
-        if isinstance(packed, _Dense):
+        if isinstance(packed, PackedDense):
             return self._fired(_flat(x), seed)[:, None, None, :]
         shape = packed.shape
         planes, window = x.shape[2], -(-shape.fan_in // 64)
@@ -165,11 +165,11 @@ class _ErringLayer:
         return np.where(self._live, self._over(_flat(x), seed), -self._packed.bank.threshold).astype(np.int32)
 
     def _pooled(self, rows: Words, images: int, seed: np.uint64) -> Words:
-        packed = cast(_Convolution, self._packed)
+        packed = cast(PackedConvolution, self._packed)
         if packed.pool is not None and packed.pool.kind is PoolKind.SUM:
             threshold = packed.bank.threshold
             sums = (self._over(rows, seed) + threshold).reshape(images, packed.shape.positions, -1)
-            return _packed_bits(self._live * sums[:, packed.windows].sum(axis=2) >= threshold)
+            return packed_bits(self._live * sums[:, packed.windows].sum(axis=2) >= threshold)
         fired = self._fired(rows, seed).reshape(images, packed.shape.positions, -1)
         if packed.windows is None:
             return fired
@@ -180,7 +180,7 @@ class _ErringLayer:
     def _fired(self, rows: Words, seed: np.uint64) -> Words:
         """Activations ``(rows, words)`` of rows ``(rows, planes, groups, words)``."""
         if not self._simple:
-            return _packed_bits(self._over(rows, seed) >= 0)
+            return packed_bits(self._over(rows, seed) >= 0)
         bank = self._packed.bank
         fired = np.empty((len(rows), self._groups * bank.weights.shape[1]), dtype=np.uint64)
         fire_erring(
@@ -197,7 +197,7 @@ class _ErringLayer:
             seed,
             fired,
         )
-        return _compact(fired, self._groups, len(self._live))
+        return compact(fired, self._groups, len(self._live))
 
     def _over(self, rows: Words, seed: np.uint64) -> NDArray[np.int64]:
         """By how much the sums ``(rows, outputs)``, turned as the weights are, exceed their thresholds."""
@@ -265,7 +265,7 @@ class _ErringLayer:
             self._gap = np.minimum(-1.0 / np.log1p(-largest), LONGEST_GAP)
         self._gap[largest == 0.0] = LONGEST_GAP
 
-    def _present_zeros(self, layer: Layer, packed: _Convolution, tile_columns: int | None) -> None:
+    def _present_zeros(self, layer: Layer, packed: PackedConvolution, tile_columns: int | None) -> None:
         """Which columns see a zero at each kind of place, and which are presented twice for it."""
         missing = np.empty((len(packed.bank.bases), math.prod(packed.shape.kernel)), dtype=bool)
         missing[packed.bank.kinds] = packed.sources < 0
@@ -277,7 +277,7 @@ class _ErringLayer:
         tile = np.arange(columns) // (columns if tile_columns is None else tile_columns)
         twice = np.stack([np.isin(tile, tile[row]) for row in by_channel])
         order = np.arange(columns).reshape(channels, -1).T.reshape(-1)
-        self._beyond, self._twice = (_packed_bits(each[:, order]) for each in (by_channel, twice))
+        self._beyond, self._twice = (packed_bits(each[:, order]) for each in (by_channel, twice))
 
 
 def _flat(x: Words) -> Words:

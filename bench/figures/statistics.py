@@ -80,11 +80,18 @@ def accuracies(records: Records) -> Iterator[TitledFigure]:
 
     if not records.has("samples", "label", "software", "host", "xnor"):
         return
-    table = records.read("samples", "label", "software", "host", "xnor")
+    # a run of an earlier version has no column for weights sensed before every batch
+    sensed = ("sensed",) if records.has("samples", "sensed") else ()
+    table = records.read("samples", "label", "software", "host", "xnor", *sensed)
     figure, (axis,) = panels(1, 6.4, 3.2)
     count = len(table["label"])
-    ways = {"software": "software", "host": "silicon, sums by the host", "xnor": "silicon, XNOR in the array"}
-    answered = {way: text for way, text in ways.items() if (table[way] >= 0).any()}
+    ways = {
+        "software": "software",
+        "host": "silicon, sums by the host",
+        "sensed": "silicon, sensed for each batch",
+        "xnor": "silicon, XNOR in the array",
+    }
+    answered = {way: text for way, text in ways.items() if way in table and (table[way] >= 0).any()}
     for place, way in enumerate(answered):
         right = int((table[way] == table["label"]).sum())
         low, high = binomtest(right, count).proportion_ci(method="wilson")

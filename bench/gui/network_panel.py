@@ -26,7 +26,12 @@ from bench.procedure import Progress
 from bench.runner import RunResult
 
 SOFTWARE = "software"
-ROWS = {SOFTWARE: "in software", "host": "on silicon, host sums", "xnor": "on silicon, XNOR in array"}
+ROWS = {
+    SOFTWARE: "in software",
+    "host": "on silicon, host sums",
+    "sensed": "on silicon, sensed per batch",
+    "xnor": "on silicon, XNOR in array",
+}
 
 
 class NetworkPanel(QWidget):
@@ -135,7 +140,7 @@ class NetworkPanel(QWidget):
         self._controller.infer(self.form.settings())
 
     def _forget(self) -> None:
-        for name in ("host", "xnor"):
+        for name in self._values.keys() - {SOFTWARE}:
             self._values[name].setText("–")
         self._summary.setText("")
 
