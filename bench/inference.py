@@ -56,7 +56,7 @@ class InferenceParameters(Parameters):
     keep_right: bool = Field(
         default=False, description="cells that already read the weight wanted are not pulsed: fewer pulses, less margin"
     )
-    refresh_reads: int = Field(
+    refresh: int = Field(
         default=0,
         ge=0,
         le=1000,
@@ -230,7 +230,7 @@ class _Inference:
         self._totals = _Totals()
         planes = task.network.encoding.planes
         self._passes = [
-            Pass(mode, task.inputs, planes, batch, parameters.refresh_reads) for mode in dict.fromkeys(parameters.modes)
+            Pass(mode, task.inputs, planes, batch, parameters.refresh) for mode in dict.fromkeys(parameters.modes)
         ]
 
     def steps(self) -> Steps:

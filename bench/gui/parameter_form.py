@@ -82,6 +82,8 @@ def _field(info: FieldInfo) -> Field:
     kind, default = info.annotation, info.get_default(call_default_factory=True)
     if kind is int and not any(bound is not None and abs(bound) > LARGEST for bound in _bounds(info)):
         return _whole_number(info, default)
+    if kind is bool:
+        return _yes_or_no(default)
     if get_origin(kind) is Literal:
         return _choice(get_args(kind), default)
     item = get_args(kind)[0] if get_origin(kind) is tuple else None
@@ -118,6 +120,12 @@ def _whole_number(info: FieldInfo, default: int) -> Field:
     box.setMinimumWidth(box.fontMetrics().horizontalAdvance("000") + 2 * box.fontMetrics().height())
     box.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
     return Field(box, box.value, box.setValue)
+
+
+def _yes_or_no(default: bool) -> Field:
+    box = QCheckBox()
+    box.setChecked(default)
+    return Field(box, box.isChecked, box.setChecked)
 
 
 def _choice(values: tuple[str, ...], default: str) -> Field:

@@ -64,7 +64,8 @@ def confirmed(wanted: Wanted, folder: Path, seed: int, chip: str = "kilobit", **
 
 def test_a_bad_chip_does_what_its_own_map_predicts(network: IntegerNetwork, digits: Dataset, tmp_path: Path) -> None:
     modes = (InferenceMode.HOST, InferenceMode.XNOR)
-    wanted = Wanted(network, digits, modes, placed=False, samples=SAMPLES, seed=3)
+    # all samples: the interval misses one chip in twenty, and seeds 3 to 10 were all inside it
+    wanted = Wanted(network, digits, modes, placed=False, seed=3)
     result = confirmed(wanted, tmp_path, 3, defects__stuck_lrs=0.02, defects__stuck_hrs=0.03)
     # of the plain placement some hundred weights are wrong, and the map said so
     assert result["errors"]["stuck"] > 20

@@ -154,7 +154,7 @@ def test_a_cell_that_drifted_is_programmed_again_before_the_batches_that_follow(
             bench.chip.reset(devices)
             turned.append((row, col))
 
-    parameters = InferenceParameters(modes=(InferenceMode.SENSED,), refresh_reads=2)
+    parameters = InferenceParameters(modes=(InferenceMode.SENSED,), refresh=2)
     outcome = run(procedure, parameters, bench, tmp_path, on_step=disturb)
     table = open_run(outcome.run_file).read("batch_weights")
     values = table["sensed"][(slice(None), *turned[0])].tolist()
