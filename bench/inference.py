@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from bench.attribution import Attribution, TileOutcome, compare, layer_facts
-from bench.inference_passes import Pass, Programmed
+from bench.inference_passes import Pass, Programmed, check_memory
 from bench.inference_tables import (
     BATCH_WEIGHTS,
     SAMPLES,
@@ -101,11 +101,13 @@ class Task:
         """Its plan, or the plain one for this array, found to be for this chip.
 
         Raises:
-            UserMistake: the plan is for another array or chip, or the chip cannot tell the network's zeros.
+            UserMistake: the plan is for another array or chip, the chip cannot tell the network's zeros, or the sums
+                of so many samples do not fit into memory.
         """
         plan = plan_network(self.network, chip.geometry) if self.plan is None else self.plan
         plan.check(self.network, chip.geometry, chip.chip_id)
         check_senses_zeros(self.network, chip)
+        check_memory(len(self.inputs), self.network.layers)
         return plan
 
     def classes(self, scores: NDArray[np.int32]) -> NDArray[np.int64]:

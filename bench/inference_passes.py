@@ -92,19 +92,8 @@ class Pass:
     refreshed: int = 0
 
     def begin(self, layer: Layer) -> None:
-        """Enter a layer.
-
-        Raises:
-            UserMistake: its sums do not fit into memory; fewer samples would.
-        """
-        shape = (len(self.activations), layer.positions, len(layer.weights))
-        if np.prod(shape, dtype=np.float64) > MOST_SUMS:
-            most = MOST_SUMS // (shape[1] * shape[2])
-            raise UserMistake(
-                f"{shape[0]} presented samples with {shape[1]} x {shape[2]} sums each do not fit into memory; "
-                f"infer at most {most} at a time (--samples)"
-            )
-        self.sums = np.zeros(shape, dtype=np.int32)
+        """Enter a layer."""
+        self.sums = np.zeros((len(self.activations), layer.positions, len(layer.weights)), dtype=np.int32)
 
     def end(self, layer: Layer) -> NDArray[np.int32]:
         """The layer's pooled sums ``(n, outputs)``."""
@@ -228,6 +217,21 @@ class Pass:
             self.senses += len(shown.vectors) * len(held) * len(columns)
             record = sums_record(on.number, group, chunk.start * layer.positions, sums, held, self.batch, chip.geometry)
             yield Portion(chunk.stop if number % groups == 0 else chunk.start, record)
+
+
+def check_memory(samples: int, layers: Sequence[Layer]) -> None:
+    """Refuse more presented samples than the sums of each of ``layers`` can be held of.
+
+    Raises:
+        UserMistake: fewer samples at a time would do.
+    """
+    for layer in layers:
+        each = layer.positions * len(layer.weights)
+        if samples * each > MOST_SUMS:
+            raise UserMistake(
+                f"{samples} presented samples with {layer.positions} x {len(layer.weights)} sums each do not fit into "
+                f"memory; infer at most {MOST_SUMS // each} at a time (--samples)"
+            )
 
 
 def _last_of_each(table: dict[str, NDArray[np.integer]], tile: int) -> Iterator[int]:

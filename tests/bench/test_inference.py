@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from bench.inference import InferenceParameters, inference_procedure, inference_task
+from bench.inference_passes import check_memory
 from bench.procedure import Record, Step
 from bench.runner import run
 from bench.session import Bench
@@ -161,3 +162,8 @@ def test_a_cell_that_drifted_is_programmed_again_before_the_batches_that_follow(
     assert values == [-1, -1, 1, 1, 1]
     assert table["refreshed"][(slice(None), *turned[0])].tolist() == [0, 0, 1, 0, 0]
     assert outcome.result["senses"]["sensed"]["refreshed"] >= 1
+
+
+def test_more_samples_than_memory_holds_are_refused() -> None:
+    with pytest.raises(UserMistake, match="at most 131072 at a time"):
+        check_memory(140_000, random_network((4, 4096), 1).layers)

@@ -194,12 +194,44 @@ def _read_setters(board: FramedBoard, chip: FakeChip, envelope: float) -> list[S
     short = Numbers(low_s, 1e-2, lambda seconds: NANOSECOND / 2, decades=True)
     inputs = np.ones((2, GEOMETRY.cols), dtype=np.int8)
 
-    def xnor(precharge_s: Any = WINDOW_S, window_s: Any = WINDOW_S, rows: Any = 4, cols: Any = 6) -> None:
+    def streamed(vectors: Any, precharge_s: Any, window_s: Any, geometry: Geometry) -> None:
+        stream = board.xnor_stream(precharge_s, window_s, geometry)
+        stream.put(vectors)
+        stream.take()
+
+    def with_inputs(
+        act: Callable[[Any, Any, Any, Geometry], object],
+        precharge_s: Any = WINDOW_S,
+        window_s: Any = WINDOW_S,
+        rows: Any = 4,
+        cols: Any = 6,
+    ) -> None:
         whole = isinstance(cols, int) and not isinstance(cols, bool) and 1 <= cols <= GEOMETRY.cols
-        board.xnor(inputs[:, :cols] if whole else inputs, precharge_s, window_s, Geometry(rows, cols))
+        act(inputs[:, :cols] if whole else inputs, precharge_s, window_s, Geometry(rows, cols))
 
     def call(index: int) -> Callable[[], Any]:
         return lambda: chip.calls[-1][index]
+
+    def xnor_setters(name: str, xnor: Callable[..., None], act: Callable[..., object]) -> list[Setter]:
+        return [
+            Setter(name, lambda value: xnor(precharge_s=value), time, call(2), "precharge", short),
+            Setter(name, lambda value: xnor(window_s=value), time, call(3), "window", short),
+            Setter(
+                name,
+                lambda value: xnor(rows=value),
+                Numbers(1, GEOMETRY.rows, whole=True),
+                lambda: chip.calls[-1][4].rows,
+                "rows",
+            ),
+            Setter(
+                name,
+                lambda value: xnor(cols=value),
+                Numbers(1, GEOMETRY.cols, whole=True),
+                lambda: chip.calls[-1][4].cols,
+                "columns",
+            ),
+            Setter(name, lambda value: act(value, WINDOW_S, WINDOW_S, GEOMETRY), NO_INPUTS, label="inputs"),
+        ]
 
     return [
         Setter("sense", lambda value: board.sense(value, WINDOW_S), time, call(2), "precharge", short),
@@ -213,23 +245,11 @@ def _read_setters(board: FramedBoard, chip: FakeChip, envelope: float) -> list[S
             Numbers(1, 3000, whole=True, decades=True),
             chip.calls.clear,
         ),
-        Setter("xnor", lambda value: xnor(precharge_s=value), time, call(2), "precharge", short),
-        Setter("xnor", lambda value: xnor(window_s=value), time, call(3), "window", short),
-        Setter(
-            "xnor",
-            lambda value: xnor(rows=value),
-            Numbers(1, GEOMETRY.rows, whole=True),
-            lambda: chip.calls[-1][4].rows,
-            "rows",
+        *(
+            setter
+            for name, act in (("xnor", board.xnor), ("xnor_stream", streamed))
+            for setter in xnor_setters(name, partial(with_inputs, act), act)
         ),
-        Setter(
-            "xnor",
-            lambda value: xnor(cols=value),
-            Numbers(1, GEOMETRY.cols, whole=True),
-            lambda: chip.calls[-1][4].cols,
-            "columns",
-        ),
-        Setter("xnor", lambda value: board.xnor(value, WINDOW_S, WINDOW_S, GEOMETRY), NO_INPUTS, label="inputs"),
     ]
 
 

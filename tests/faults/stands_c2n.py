@@ -122,7 +122,7 @@ def ternary_board(envelope: float) -> Iterator[Stand]:
             Setter("set_watchdog", board.set_watchdog, NO_WATCHDOG),
         ]
         yield Stand(
-            board, (), setters, C2NFarEnd(link), frozenset({"reopen", "echo", "cycle", "xnor", "connect_device"})
+            board, (), setters, C2NFarEnd(link), frozenset({"reopen", "echo", "cycle", "xnor_stream", "connect_device"})
         )
 
 
@@ -163,7 +163,7 @@ def column_board(envelope: float) -> Iterator[Stand]:
             Setter("set_watchdog", board.set_watchdog, NO_WATCHDOG),
         ]
         yield Stand(
-            board, (), setters, C2NFarEnd(link), frozenset({"reopen", "echo", "pulse", "cycle", "sense", "xnor"})
+            board, (), setters, C2NFarEnd(link), frozenset({"reopen", "echo", "pulse", "cycle", "sense", "xnor_stream"})
         )
 
 

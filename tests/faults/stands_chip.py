@@ -160,6 +160,7 @@ def chip(envelope: float) -> Iterator[Stand]:
                 Numbers(1, 8, whole=True),
             ),
             Setter("xnor", part.xnor, NO_INPUTS, label="inputs"),
+            Setter("xnor_stream", lambda vectors: list(part.xnor_stream([vectors])), NO_INPUTS, label="inputs"),
             Setter("cycle", partial(part.cycle, one), cycles, lambda: pulses() // 2, "count", prepare=pulses),
             Setter("cycle", lambda mask: part.cycle(mask, 1), no_masks(GEOMETRY), label="devices"),
             Setter("resistances", lambda mask: list(part.resistances(mask)), no_masks(GEOMETRY), label="devices"),
