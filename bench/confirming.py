@@ -9,26 +9,22 @@ is put down to its causes.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.demo import Stages
 from bench.error_map import ErrorMap, error_map
 from bench.inference import BATCH, InferenceParameters, Task, inference_procedure, inference_task
 from bench.loop import PREDICTION_DRAWS, PREDICTION_STREAM
 from bench.mapping import Plan, plan_network
 from bench.measured_map import KnownChip, known_chip
 from bench.plan_files import save_plan
-from bench.procedure import Parameters, Procedure
 from bench.procedures.characterise import CHARACTERISE, CharacteriseParameters
-from bench.procedures.forming import FORMING, QUICK
-from bench.runner import RunResult, prepare_folder, run
-from bench.session import Bench
-from bench.stopping import StopToken
+from bench.runner import RunResult
+from bench.stages import StagedRuns
 from data.runs import open_run
 from models.prediction import InferenceMode
 
@@ -55,7 +51,6 @@ class Wanted:
         plan: how the network is laid on the array; by default placed with what is known of the chip.
         placed: whether weights are placed where stuck and weak cells do least harm.
         samples: how many samples, or None for all.
-        seed: of all draws.
     """
 
     network: IntegerNetwork
@@ -65,7 +60,6 @@ class Wanted:
     plan: Plan | None = None
     placed: bool = True
     samples: int | None = None
-    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -80,11 +74,8 @@ class _Known:
 class Confirming:
     """A confirmation on one bench."""
 
-    bench: Bench
+    runs: StagedRuns
     wanted: Wanted
-    folder: Path
-    stages: Stages
-    stop: StopToken
 
     @property
     def _images(self) -> NDArray[np.integer]:
@@ -104,27 +95,25 @@ class Confirming:
             UserMistake: data, plan or runs do not belong to this network or chip; nothing was driven yet.
             Stopped: a stop was asked for; the bench is in its safe state.
         """
-        prepare_folder(self.folder)
-        wanted, chip = self.wanted, self.bench.chip
+        wanted, chip = self.wanted, self.runs.bench.chip
         # all that can be refused is refused before anything is driven
         task = inference_task(wanted.network, self._images, self._labels, wanted.plan)
         task.plan_for(chip)
         known = self._known()
         if form_first:
-            formed = self._run("forming the chip", FORMING, QUICK).result
-            self.stages.done(f"{formed['formed']} of {formed['cells']} cells formed")
+            self.runs.form()
         if known is None:
             known = self._measured(task)
         plan = wanted.plan or plan_network(wanted.network, chip.geometry, known.cells if wanted.placed else None)
-        save_plan(self.folder / PLAN_FILE, plan)
-        task = inference_task(wanted.network, self._images, self._labels, plan, known.cells)
+        save_plan(self.runs.folder / PLAN_FILE, plan)
+        task = replace(task, plan=plan, error_map=known.cells)
         predictions = self._predict(task, plan, known)
         inference = inference_procedure(task)
-        silicon = self._run(
+        silicon = self.runs.run(
             "programming tiles and inferring on silicon", inference, InferenceParameters(modes=wanted.modes)
         )
         answer = silicon.result
-        self.stages.done(f"{answer['tiles']} tiles, {silicon.records} records in {silicon.run_file.name}")
+        self.runs.stages.done(f"{answer['tiles']} tiles, {silicon.records} records in {silicon.run_file.name}")
         return self._result(predictions, silicon, known)
 
     def _known(self) -> _Known | None:
@@ -132,32 +121,32 @@ class Confirming:
             return None
         runs = [open_run(path) for path in self.wanted.runs]
         cells = error_map(runs)
-        cells.check(self.bench.chip.geometry, self.bench.chip.chip_id)
+        cells.check(self.runs.bench.chip.geometry, self.runs.bench.chip.chip_id)
         return _Known(cells, known_chip(runs, cells))
 
     def _measured(self, task: Task) -> _Known:
-        cells = self.bench.chip.geometry.cells
+        cells = self.runs.bench.chip.geometry.cells
         few = CharacteriseParameters.model_fields
         settings = CharacteriseParameters(
-            seed=self.wanted.seed,
+            seed=self.runs.seed,
             weights="ternary" if task.network.ternary else "binary",
             pairs=max(few["pairs"].default, -(-PROGRAMMINGS // (2 * cells))),
             resistance_cells=min(few["resistance_cells"].default, cells),
             staircase_cells=min(few["staircase_cells"].default, cells),
         )
-        run_file = self._run("measuring the cells", CHARACTERISE, settings).run_file
+        run_file = self.runs.run("measuring the cells", CHARACTERISE, settings).run_file
         known = error_map([open_run(run_file)])
-        self.stages.done(f"{int(known.stuck.sum())} of {cells} cells are stuck; {run_file.name}")
+        self.runs.stages.done(f"{int(known.stuck.sum())} of {cells} cells are stuck; {run_file.name}")
         return _Known(known, known_chip([open_run(run_file)], known))
 
     def _predict(self, task: Task, plan: Plan, known: _Known) -> dict[InferenceMode, Prediction]:
         from models.prediction import predict_accuracy
 
-        wanted, array = self.wanted, self.bench.chip.geometry
-        self.stages.stage("predicting the accuracy on silicon")
+        wanted, array = self.wanted, self.runs.bench.chip.geometry
+        self.runs.stages.stage("predicting the accuracy on silicon")
         modes = tuple(dict.fromkeys(wanted.modes))
         places = [plan.places(index, layer.weights.shape) for index, layer in enumerate(wanted.network.layers)]
-        streams = np.random.default_rng([wanted.seed, PREDICTION_STREAM]).spawn(len(modes))
+        streams = np.random.default_rng([self.runs.seed, PREDICTION_STREAM]).spawn(len(modes))
         found = {
             mode: predict_accuracy(
                 wanted.network,
@@ -174,22 +163,10 @@ class Confirming:
             )
             for mode, rng in zip(modes, streams, strict=True)
         }
-        self.stages.done(
+        self.runs.stages.done(
             "; ".join(f"{mode.value} {one.mean:.2%} ({one.low:.2%} to {one.high:.2%})" for mode, one in found.items())
         )
         return found
-
-    def _run(self, text: str, procedure: Procedure, parameters: Parameters) -> RunResult:
-        self.stages.stage(text)
-        return run(
-            procedure,
-            parameters,
-            self.bench,
-            self.folder,
-            seeds={"seed": self.wanted.seed},
-            on_step=self.stages.step,
-            stop=self.stop,
-        )
 
     def _result(
         self, predictions: dict[InferenceMode, Prediction], silicon: RunResult, known: _Known
@@ -206,7 +183,7 @@ class Confirming:
         return {
             "network": self.wanted.network.name,
             "data": self.wanted.data.name,
-            "chip_id": self.bench.chip.chip_id,
+            "chip_id": self.runs.bench.chip.chip_id,
             "samples": answer["samples"],
             "software_accuracy": answer["software_accuracy"],
             "mode": self.wanted.modes[0].value,
@@ -219,6 +196,6 @@ class Confirming:
             "stuck_cells": int(known.cells.stuck.sum()),
             "tiles": answer["tiles"],
             "run_file": str(silicon.run_file),
-            "plan_file": str(self.folder / PLAN_FILE),
-            "seed": self.wanted.seed,
+            "plan_file": str(self.runs.folder / PLAN_FILE),
+            "seed": self.runs.seed,
         }

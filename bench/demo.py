@@ -6,54 +6,20 @@ It calls the same functions as the single commands, and leaves what each of them
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from bench.inference import InferenceParameters, inference_procedure, inference_task
 from bench.loop import fit_characterisation, predict_silicon, train_network
 from bench.pictures import array_picture
-from bench.procedure import Parameters, Procedure, Step
 from bench.procedures.characterise import CHARACTERISE, CharacteriseParameters
-from bench.procedures.forming import FORMING, QUICK
-from bench.runner import RunResult, prepare_folder, run
-from bench.session import Bench, open_bench
+from bench.runner import prepare_folder
+from bench.session import open_bench
+from bench.stages import StagedRuns, Stages
 from bench.stopping import StopToken
 
 NETWORK = "digits-bnn"
 DATA = "digits"
-
-
-class Stages(Protocol):
-    """Who is told how the loop goes."""
-
-    def stage(self, text: str) -> None:
-        """A stage begins."""
-
-    def step(self, step: Step) -> None:
-        """A record is on disk, or there is progress."""
-
-    def done(self, text: str) -> None:
-        """The stage ended."""
-
-
-@dataclass(frozen=True)
-class Loop:
-    """What all stages of one loop share."""
-
-    bench: Bench
-    seed: int
-    folder: Path
-    stages: Stages
-    stop: StopToken
-
-    def run(self, text: str, procedure: Procedure, parameters: Parameters) -> RunResult:
-        """Run a procedure as a stage of the loop."""
-        self.stages.stage(text)
-        seeds = {"seed": self.seed}
-        return run(
-            procedure, parameters, self.bench, self.folder, seeds=seeds, on_step=self.stages.step, stop=self.stop
-        )
 
 
 def run_demo(seed: int, source: str, folder: Path, stages: Stages, stop: StopToken) -> dict[str, Any]:
@@ -71,19 +37,18 @@ def run_demo(seed: int, source: str, folder: Path, stages: Stages, stop: StopTok
     stages.stage("connecting")
     with open_bench(source, seed) as bench:
         stages.done(f"{bench.config.name}, chip {bench.chip.chip_id}")
-        result = _run_loop(Loop(bench, seed, folder, stages, stop))
+        result = _run_loop(StagedRuns(bench, seed, folder, stages, stop))
     return {"seed": seed, **result, "folder": str(folder), "seconds": round(time.monotonic() - started, 2)}
 
 
-def _run_loop(loop: Loop) -> dict[str, Any]:
+def _run_loop(loop: StagedRuns) -> dict[str, Any]:
     from data.datasets import load_dataset
 
     stages, seed = loop.stages, loop.seed
     device_file, network_file, picture = (
         loop.folder / name for name in ("device.toml", f"{NETWORK}.safetensors", "array.png")
     )
-    formed = loop.run("forming", FORMING, QUICK).result
-    stages.done(f"{formed['formed']} of {formed['cells']} cells formed")
+    formed = loop.form()
 
     measured = loop.run("characterising", CHARACTERISE, CharacteriseParameters(seed=seed))
     stages.done(f"{measured.records} records in {measured.run_file.name}")

@@ -191,7 +191,7 @@ def check_senses_zeros(network: IntegerNetwork, chip: Chip) -> None:
         raise UserMistake(
             f"{network.name} has zero weights, and at {point.rails.vdd_v:g} V a sense window of {point.window_s:g} s "
             f"reads devices up to {min(reaches):.3g} ohm as low: zeros cannot be told. Use a ternary bench, or a "
-            "shorter window near threshold (--at SENSE.window_s=...)"
+            "shorter window near threshold: --at SENSE.window_s=..."
         )
 
 

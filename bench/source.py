@@ -90,15 +90,23 @@ def points_json(points: Points) -> str:
 
 
 @contextmanager
-def open_at(source: str | Path, seed: int, overrides: Overrides) -> Iterator[Bench]:
+def open_at(source: str | Path, seed: int, overrides: Overrides, chip: str | None = None) -> Iterator[Bench]:
     """Connect to the bench that ``source`` names, at its operating points with ``overrides``.
 
     Args:
-        seed: of the simulated bench; a bench file has its own world.
+        seed, chip: of the simulated bench; a bench file has its own world.
+
+    Raises:
+        UserMistake: a kind of simulated chip was asked for beside a bench file.
     """
     if str(source) == SIMULATED:
-        with simulated_bench(seed) as (config, text), connect(at_points(config, overrides), text) as bench:
+        with (
+            simulated_bench(seed, chip=chip) as (config, text),
+            connect(at_points(config, overrides), text) as bench,
+        ):
             yield bench
+    elif chip is not None:
+        raise UserMistake(f"--chip {chip} is of the simulated bench; the bench file {source} has its own")
     else:
         config, text = load_bench_file(Path(source))
         with connect(at_points(config, overrides), text) as bench:

@@ -239,6 +239,7 @@ def infer(
     data_dir: DataDirOption = None,
     bench: BenchOption = "simulated",
     chip: ChipOption = "",
+    at: AtOption = None,
     mode: ModeOption = None,
     plan: PlanOption = None,
     samples: SamplesOption = None,
@@ -255,12 +256,15 @@ def infer(
     as_json: JsonOption = False,
 ) -> None:
     """Program a network tile by tile and infer a test set on silicon."""
-    from bench.cli.confirming import BOTH, Inferring, OnBench, infer_command
+    from bench.cli.confirming import BOTH, Inferring, infer_command
     from bench.cli.loop import Examples
+    from bench.cli.on_bench import OnBench
+    from bench.source import parse_overrides
 
     modes = given(mode) or ([] if sweep else [BOTH])
     wanted = Inferring(tuple(modes), plan, samples, parse_settings(settings), sweep, resume)
-    infer_command(network, Examples(data, data_dir), OnBench(bench, chip, form, out, seed), wanted, as_json)
+    on = OnBench(bench, out, seed, chip, form, parse_overrides(given(at)))
+    infer_command(network, Examples(data, data_dir), on, wanted, as_json)
 
 
 @app.command()
@@ -270,6 +274,7 @@ def confirm(
     data_dir: DataDirOption = None,
     bench: BenchOption = "simulated",
     chip: ChipOption = "",
+    at: AtOption = None,
     mode: ModeOption = None,
     plan: PlanOption = None,
     error_map: Annotated[
@@ -286,12 +291,15 @@ def confirm(
     as_json: JsonOption = False,
 ) -> None:
     """Predict the accuracy on this chip, infer on it, and say whether it came out as predicted, and why not."""
-    from bench.cli.confirming import OnBench, ToConfirm, confirm_command
+    from bench.cli.confirming import ToConfirm, confirm_command
     from bench.cli.loop import Examples
+    from bench.cli.on_bench import OnBench
+    from bench.source import parse_overrides
 
     known = () if error_map is None else tuple(error_map)
     asked = ToConfirm(tuple(given(mode)), plan, known, placed, samples)
-    confirm_command(network, Examples(data, data_dir), OnBench(bench, chip, form, out, seed), asked, as_json)
+    on = OnBench(bench, out, seed, chip, form, parse_overrides(given(at)))
+    confirm_command(network, Examples(data, data_dir), on, asked, as_json)
 
 
 @app.command()

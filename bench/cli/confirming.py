@@ -2,63 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.console import Reporter
-from bench.stopping import stop_on_signals
 from models.exceptions import UserMistake
 
 if TYPE_CHECKING:
     from bench.cli.loop import Examples
+    from bench.cli.on_bench import OnBench
     from bench.mapping import Plan
-    from bench.session import Bench
     from models.prediction import InferenceMode
 
 BOTH = "both"
-
-
-@dataclass(frozen=True)
-class OnBench:
-    """Where a command runs.
-
-    Attributes:
-        source: bench file, or "simulated".
-        chip: kind of the simulated chip.
-        form: form the chip first; a simulated one that this command starts is always formed.
-        out: folder of the run files.
-        seed: of all draws, and of the simulated bench.
-    """
-
-    source: str
-    chip: str
-    form: bool
-    out: Path
-    seed: int
-
-    @property
-    def fresh(self) -> bool:
-        """The chip comes from the wafer, and is formed first."""
-        from bench.session import SIMULATED
-
-        return self.form or self.source == SIMULATED
-
-    @contextmanager
-    def open(self) -> Iterator[Bench]:
-        """Connect.
-
-        Raises:
-            UserMistake: a kind of simulated chip was asked for beside a bench file.
-        """
-        from bench.session import SIMULATED, open_bench
-
-        if self.source != SIMULATED and self.chip:
-            raise UserMistake(f"--chip {self.chip} is of the simulated bench; the bench file {self.source} has its own")
-        with open_bench(self.source, self.seed, chip=self.chip or None) as bench:
-            yield bench
 
 
 @dataclass(frozen=True)
@@ -86,8 +44,6 @@ def infer_command(path: Path, examples: Examples, on: OnBench, wanted: Inferring
     """Infer a test set on silicon."""
     from bench.inference import inference_procedure, inference_task
     from bench.inference_sweep import sweep_procedure
-    from bench.procedures.forming import FORMING, QUICK
-    from bench.runner import prepare_folder, run
     from data.networks import load_network
     from data.runs import open_run
 
@@ -98,19 +54,12 @@ def infer_command(path: Path, examples: Examples, on: OnBench, wanted: Inferring
     modes = [mode.value for mode in parsed_modes(wanted.modes)]
     parameters = procedure.parse({**wanted.settings, **({"modes": modes} if modes else {})})
     earlier = None if wanted.resume is None else open_run(wanted.resume)
-    prepare_folder(on.out)
-    reporter, seeds = Reporter(as_json), {"seed": on.seed}
-    with stop_on_signals() as stop, on.open() as bench:
-        task.plan_for(bench.chip)
+    reporter = Reporter(as_json)
+    with on.open(reporter) as runs:
+        task.plan_for(runs.bench.chip)
         if on.fresh and earlier is None:
-            # A simulated chip is fresh from the wafer at every start; one in a laboratory was formed once and for all.
-            reporter.stage("forming the chip")
-            formed = run(FORMING, QUICK, bench, on.out, seeds=seeds, stop=stop).result
-            reporter.done(f"{formed['formed']} of {formed['cells']} cells formed")
-        reporter.stage("programming tiles and inferring on silicon")
-        outcome = run(
-            procedure, parameters, bench, on.out, seeds=seeds, on_step=reporter.step, stop=stop, resume=earlier
-        )
+            runs.form()
+        outcome = runs.run("programming tiles and inferring on silicon", procedure, parameters, earlier)
         reporter.done(f"{outcome.records} records")
     values = {"status": outcome.status, "run_file": str(outcome.run_file), **outcome.result}
     table = _swept(outcome.result) if wanted.sweep else _inferred(outcome.result)
@@ -145,10 +94,10 @@ def confirm_command(path: Path, examples: Examples, on: OnBench, asked: ToConfir
 
     network, data = load_network(path).network, examples.load()
     modes = parsed_modes(asked.modes) or (InferenceMode.XNOR,)
-    wanted = Wanted(network, data, modes, asked.error_map, _plan(asked.plan), asked.placed, asked.samples, on.seed)
+    wanted = Wanted(network, data, modes, asked.error_map, _plan(asked.plan), asked.placed, asked.samples)
     reporter = Reporter(as_json)
-    with stop_on_signals() as stop, on.open() as bench:
-        result = Confirming(bench, wanted, on.out, reporter, stop).confirm(on.fresh)
+    with on.open(reporter) as runs:
+        result = Confirming(runs, wanted).confirm(on.fresh)
     table = [("accuracy in software", f"{result['software_accuracy']:.2%}")]
     for mode, facts in result["modes"].items():
         predicted = facts["predicted"]
@@ -212,4 +161,4 @@ def _swept(result: Mapping[str, Any]) -> list[tuple[str, str]]:
     return lines
 
 
-__all__ = ["BOTH", "Inferring", "OnBench", "ToConfirm", "confirm_command", "infer_command"]
+__all__ = ["BOTH", "Inferring", "ToConfirm", "confirm_command", "infer_command"]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from bench.cli.on_bench import OnBench
 from bench.cli.options import (
     AtOption,
     BenchOption,
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from bench.mapping import Plan
     from bench.procedure import Procedure
     from bench.runner import RunResult
-    from bench.source import Overrides
     from data.networks import NetworkFile
     from data.runs import Run
     from drivers.chip import Chip
@@ -66,10 +66,10 @@ def tune_command(
     from bench.tuning import tuned_network, tuning_procedure
     from data.runs import open_run
 
-    job = _Job(network, bench, out, save, seed, as_json)
+    job = _Job(network, OnBench(bench, out, seed, at=parse_overrides(given(at))), save, as_json)
     training, held_out = job.tasks(data, data_dir, samples, None if plan is None else load_plan(plan))
     procedure = tuning_procedure(training, held_out)
-    outcome = job.run(procedure, parse_settings(settings), parse_overrides(given(at)), training.plan_for)
+    outcome = job.run(procedure, parse_settings(settings), training.plan_for)
     tuned = tuned_network(training.network, open_run(outcome.run_file))
     job.save(tuned, outcome, "tuned_from")
     result, held = outcome.result, outcome.result["held_out_accuracy"]
@@ -109,29 +109,26 @@ def learn_command(
     """Learn the last layer of a network on the chip, by weak RESETs of its device pairs."""
     from bench.learning import learned_network, learning_procedure
     from bench.learning_blocks import blocks_for
-    from bench.session import SIMULATED
     from bench.source import parse_overrides, points_of
     from data.runs import open_run
 
-    job = _Job(network, bench, out, save, seed, as_json)
     earlier = None if resume is None else open_run(resume)
     wanted: dict[str, Any] = dict(parse_settings(settings))
     overrides = parse_overrides(given(at))
     if earlier is not None:
         if wanted or overrides:
             raise UserMistake(f"--resume takes everything from {resume}; leave --set and --at out")
-        if bench == SIMULATED:
+        if OnBench(bench, out, seed).simulated:
             raise UserMistake(
                 "--resume goes on with the chip as it stands, and 'simulated' starts a fresh one; "
                 "keep one running with rram-bench simulate, and name its bench file"
             )
         wanted, overrides = json.loads(str(earlier.attributes["parameters"])), points_of(earlier)
+    job = _Job(network, OnBench(bench, out, seed, at=overrides), save, as_json)
     training, held_out = job.tasks(data, data_dir, samples, None)
     procedure = learning_procedure(training, held_out)
     last = training.network.layers[-1]
-    outcome = job.run(
-        procedure, wanted, overrides, lambda chip: blocks_for(last.outputs, last.inputs, chip.geometry), earlier
-    )
+    outcome = job.run(procedure, wanted, lambda chip: blocks_for(last.outputs, last.inputs, chip.geometry), earlier)
     learned = learned_network(training.network, open_run(outcome.run_file))
     job.save(learned, outcome, "learned_from")
     result, pulses = outcome.result, outcome.result["weak_resets_of_a_device"]
@@ -149,10 +146,8 @@ class _Job:
     """What both commands do: read, check, run, save, show."""
 
     path: Path
-    source: str
-    out: Path
+    on: OnBench
     to: Path
-    seed: int
     as_json: bool
 
     def __post_init__(self) -> None:
@@ -182,31 +177,17 @@ class _Job:
         self,
         procedure: Procedure,
         settings: Mapping[str, Any],
-        overrides: Overrides,
         check: Callable[[Chip], object],
         earlier: Run | None = None,
     ) -> RunResult:
         """Run it on the bench; a simulated chip is formed first, after ``check`` had nothing against it."""
-        from bench.procedures.forming import FORMING, QUICK
-        from bench.runner import prepare_folder, run
-        from bench.session import SIMULATED
-        from bench.source import open_at
-        from bench.stopping import stop_on_signals
-
-        parameters, reporter, seeds = procedure.parse(settings), self._reporter, {"seed": self.seed}
-        prepare_folder(self.out)
-        with stop_on_signals() as stop, open_at(self.source, self.seed, overrides) as bench:
-            check(bench.chip)
-            if self.source == SIMULATED:
-                # fresh from the wafer at every start; a chip in a laboratory was formed once and for all
-                reporter.stage("forming the simulated chip")
-                formed = run(FORMING, QUICK, bench, self.out, seeds=seeds, stop=stop).result
-                reporter.done(f"{formed['formed']} of {formed['cells']} cells formed")
-            reporter.stage(procedure.summary)
-            outcome = run(
-                procedure, parameters, bench, self.out, seeds=seeds, on_step=reporter.step, stop=stop, resume=earlier
-            )
-        reporter.done(f"{outcome.records} records")
+        parameters = procedure.parse(settings)
+        with self.on.open(self._reporter) as runs:
+            check(runs.bench.chip)
+            if self.on.fresh:
+                runs.form()
+            outcome = runs.run(procedure.summary, procedure, parameters, earlier)
+        self._reporter.done(f"{outcome.records} records")
         return outcome
 
     def save(self, network: IntegerNetwork, outcome: RunResult, how: str) -> None:
@@ -219,7 +200,7 @@ class _Job:
             "chip_id": str(open_run(outcome.run_file).attributes["chip_id"]),
             "run": outcome.run_file.name,
             "data": self._data.name,
-            "seed": str(self.seed),
+            "seed": str(self.on.seed),
             "before": self._file.provenance,
         }
         save_network(self.to, network, provenance)

@@ -13,6 +13,7 @@ from bench.config import parse_bench_file
 from bench.confirming import Confirming, Wanted
 from bench.plan_files import load_plan
 from bench.session import connect
+from bench.stages import StagedRuns
 from bench.stopping import StopToken
 from data.datasets import Dataset, load_dataset
 from data.device_files import Quantity, packaged_device
@@ -59,13 +60,15 @@ def confirmed(wanted: Wanted, folder: Path, seed: int, chip: str = "kilobit", **
     with SimulatedBench(seed, device, chip=chip) as world:
         text = world.bench_file()
         with connect(parse_bench_file(text, "b"), text) as bench:
-            return Confirming(bench, wanted, folder, Quiet(), StopToken()).confirm(form_first=True)
+            folder.mkdir(exist_ok=True)
+            runs = StagedRuns(bench, seed, folder, Quiet(), StopToken())
+            return Confirming(runs, wanted).confirm(form_first=True)
 
 
 def test_a_bad_chip_does_what_its_own_map_predicts(network: IntegerNetwork, digits: Dataset, tmp_path: Path) -> None:
     modes = (InferenceMode.HOST, InferenceMode.XNOR)
     # all samples: the interval misses one chip in twenty, and seeds 3 to 10 were all inside it
-    wanted = Wanted(network, digits, modes, placed=False, seed=3)
+    wanted = Wanted(network, digits, modes, placed=False)
     result = confirmed(wanted, tmp_path, 3, defects__stuck_lrs=0.02, defects__stuck_hrs=0.03)
     # of the plain placement some hundred weights are wrong, and the map said so
     assert result["errors"]["stuck"] > 20
@@ -87,7 +90,7 @@ def test_a_bad_chip_does_what_its_own_map_predicts(network: IntegerNetwork, digi
 def test_placed_weights_avoid_the_bad_cells_and_the_plan_is_kept(
     network: IntegerNetwork, digits: Dataset, tmp_path: Path
 ) -> None:
-    wanted = Wanted(network, digits, (InferenceMode.HOST,), samples=SAMPLES, seed=3)
+    wanted = Wanted(network, digits, (InferenceMode.HOST,), samples=SAMPLES)
     result = confirmed(wanted, tmp_path, 3, defects__stuck_lrs=0.02, defects__stuck_hrs=0.03)
     assert result["inside"]
     assert result["errors"]["stuck"] < 10
@@ -105,7 +108,7 @@ def test_placed_weights_avoid_the_bad_cells_and_the_plan_is_kept(
 @pytest.mark.parametrize("seed", [0, 1])
 def test_a_ternary_network_on_a_ternary_chip(digits: Dataset, tmp_path: Path, seed: int) -> None:
     network = train("digits-tnn", digits, 1, 8)[0]
-    result = confirmed(Wanted(network, digits, tuple(InferenceMode), seed=seed), tmp_path, seed, "ternary")
+    result = confirmed(Wanted(network, digits, tuple(InferenceMode)), tmp_path, seed, "ternary")
     assert all(facts["inside"] for facts in result["modes"].values()), result["modes"]
     # nearly all errors of this chip are zeros that read as weights
     assert result["errors"]["type3"] > 10 * (result["errors"]["type1"] + result["errors"]["type2"])

@@ -1,0 +1,59 @@
+"""Where a command on silicon runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.stopping import stop_on_signals
+
+if TYPE_CHECKING:
+    from bench.stages import StagedRuns, Stages
+
+
+@dataclass(frozen=True)
+class OnBench:
+    """A bench as it was asked for.
+
+    Attributes:
+        source: bench file, or "simulated".
+        out: folder of the run files.
+        seed: of all draws, and of the simulated bench.
+        chip: kind of the simulated chip; empty for the usual one.
+        form: form the chip first; a simulated one that the command starts is always formed.
+        at: operating points other than those of the bench file.
+    """
+
+    source: str
+    out: Path
+    seed: int
+    chip: str = ""
+    form: bool = False
+    at: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def simulated(self) -> bool:
+        """The command starts a simulated bench of its own."""
+        from bench.session import SIMULATED
+
+        return self.source == SIMULATED
+
+    @property
+    def fresh(self) -> bool:
+        """The chip comes from the wafer, and is formed first."""
+        # A simulated chip is fresh at every start; one in a laboratory was formed once and for all.
+        return self.form or self.simulated
+
+    @contextmanager
+    def open(self, stages: Stages) -> Iterator[StagedRuns]:
+        """Connect, with Ctrl-C as a stop; what follows runs as stages."""
+        from bench.runner import prepare_folder
+        from bench.source import open_at
+        from bench.stages import StagedRuns
+
+        prepare_folder(self.out)
+        with stop_on_signals() as stop, open_at(self.source, self.seed, self.at, self.chip or None) as bench:
+            yield StagedRuns(bench, self.seed, self.out, stages, stop)

@@ -1,0 +1,58 @@
+"""Runs that follow each other on one bench, each of them a stage that somebody watches."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from bench.procedure import Parameters, Procedure, Step
+from bench.procedures.forming import FORMING, QUICK
+from bench.runner import RunResult, run
+from bench.session import Bench
+from bench.stopping import StopToken
+from data.runs import Run
+
+
+class Stages(Protocol):
+    """Who is told how it goes."""
+
+    def stage(self, text: str) -> None:
+        """A stage begins."""
+
+    def step(self, step: Step) -> None:
+        """A record is on disk, or there is progress."""
+
+    def done(self, text: str) -> None:
+        """The stage ended."""
+
+
+@dataclass(frozen=True)
+class StagedRuns:
+    """What the runs share: the bench, the seed that they record, their folder, who watches, and who may stop them."""
+
+    bench: Bench
+    seed: int
+    folder: Path
+    stages: Stages
+    stop: StopToken
+
+    def run(self, text: str, procedure: Procedure, parameters: Parameters, resume: Run | None = None) -> RunResult:
+        """Run a procedure as a stage called ``text``; see :func:`bench.runner.run`."""
+        self.stages.stage(text)
+        return run(
+            procedure,
+            parameters,
+            self.bench,
+            self.folder,
+            seeds={"seed": self.seed},
+            on_step=self.stages.step,
+            stop=self.stop,
+            resume=resume,
+        )
+
+    def form(self) -> dict[str, Any]:
+        """Form a chip fresh from the wafer, and say how many cells came of it; the result of the run."""
+        formed = self.run("forming", FORMING, QUICK).result
+        self.stages.done(f"{formed['formed']} of {formed['cells']} cells formed")
+        return formed
