@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.figures.records import Arrays
 from bench.procedure import SELECTION
+from bench.procedures.tables import last_passes
 from data.run_chain import chain, read_parts
 from data.runs import Run
 from drivers.chip import Verdict
@@ -191,11 +191,9 @@ def _of_bit_errors(part: Run) -> Iterator[_Tried]:
 
 
 def _of_patterns(part: Run) -> Iterator[_Tried]:
-    from bench.figures.maps import last_passes
-
     columns = ["pattern", "target", "sensed", "verdict"]
     patterns = last_passes(read_parts([part], "patterns", columns))
-    senses: Arrays = part.read("senses", ["pattern", "sensed"]) if "senses" in part.tables else {}
+    senses: dict[str, NDArray[Any]] = part.read("senses", ["pattern", "sensed"]) if "senses" in part.tables else {}
     for index, pattern in enumerate(patterns["pattern"]):
         cells = patterns["verdict"][index] != Verdict.UNUSED
         # the last verify ended the attempts, and so errs less than a fresh read: it stands in only where there is none

@@ -9,6 +9,7 @@ import numpy as np
 from pydantic import Field
 
 from bench.inference import InferenceParameters, Task, infer
+from bench.inference_tables import SAMPLES
 from bench.procedure import CellMask, Procedure, Progress, Record, Steps
 from bench.procedures.conditions import (
     CONDITIONS,
@@ -44,13 +45,7 @@ ACCURACIES = Table(
 
 CONDITION_SAMPLES = Table(
     "condition_samples",
-    (
-        Column("condition", "int32", description="index of the condition"),
-        Column("sample", "int64", description="index in the test set"),
-        Column("label", "int16", description="class that the sample belongs to"),
-        Column("software", "int16", description="class answered by the integer network in software"),
-        *(Column(mode.value, "int16", description="class answered, -1: not run") for mode in InferenceMode),
-    ),
+    (Column("condition", "int32", description="index of the condition"), *SAMPLES.columns),
     "what the network answered under each condition, sample by sample",
 )
 

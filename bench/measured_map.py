@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from bench.error_map import ErrorMap
 from bench.procedures.characterise import CHARACTERISE
-from calibration.device_fit import fixed_outputs
+from calibration.device_fit import fixed_outputs, sensed_patterns
 from calibration.estimate import Estimate
-from calibration.typed_errors import TYPES, TypedErrors, turned_gains, typed_errors
+from calibration.typed_errors import TYPES, turned_gains, typed_errors
 from data.runs import Run, RunStatus
 from models.error_rates import CellErrors, Counted, EstimatedRate, MeasuredMap, ReadErrorRates
 from models.exceptions import UserMistake
@@ -48,7 +48,7 @@ def known_chip(runs: Sequence[Run], error_map: ErrorMap) -> KnownChip:
     chosen = [run for run in runs if run.procedure == CHARACTERISE.name and run.status is RunStatus.COMPLETED]
     if not chosen:
         raise UserMistake("a prediction for this chip needs a completed run of characterise; give one, or none at all")
-    found = reduce(add, (_typed(run) for run in chosen))
+    found = reduce(add, (typed_errors(*sensed_patterns(run)[:2]) for run in chosen))
     stuck = error_map.stuck & (error_map.stuck_value != 0)
     if stuck.all():
         raise UserMistake("every cell is stuck; is the array formed, and are the rails of SENSE right?")
@@ -91,15 +91,7 @@ def _turned(run: Run) -> tuple[Estimate, Estimate]:
         raise UserMistake(
             f"{run.path}: zeros in XNOR were not measured; characterise the whole array, xnor_repeats above 1"
         )
-    senses, patterns = run.read("senses", ["pattern", "sensed"]), run.read("patterns", ["pattern"])["pattern"]
-    read = np.stack([np.sign(senses["sensed"][senses["pattern"] == one].sum(axis=0, dtype=int)) for one in patterns])
+    read = np.sign(sensed_patterns(run)[1].sum(axis=1, dtype=np.int64))
+    patterns = run.read("patterns", ["pattern"])["pattern"]
     sums = np.stack([products["sum"][turned & (products["pattern"] == one)] for one in patterns])
     return turned_gains(read.sum(axis=2), sums, (read == 0).sum(axis=2), read[0].size)
-
-
-def _typed(run: Run) -> TypedErrors:
-    patterns, senses = run.read("patterns", ["pattern", "target"]), run.read("senses", ["pattern", "sensed"])
-    each = [senses["sensed"][senses["pattern"] == pattern] for pattern in patterns["pattern"]]
-    if len({len(sensed) for sensed in each}) != 1:
-        raise UserMistake(f"{run.path}: the patterns were not all sensed equally often; run it to its end")
-    return typed_errors(patterns["target"], np.stack(each))

@@ -20,10 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.estimate import LOWER, UPPER, Estimate
+from models.error_rates import BOUND_DEVIATE
 from models.exceptions import UserMistake
-
-_BOUND_DEVIATE = 1.959964
-"""The bounds of the central 95 % in standard deviations."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +121,7 @@ def fixed_output_rate(read_wrong: NDArray[np.float64], xnor_wrong: NDArray[np.fl
     effective = rate * (1.0 - rate) / max(spread, rate * (1.0 - rate) / (rows * trials))
     if rate * effective < 1.0:
         # no more than its own standard error: a difference of two noisy counts, and not the few errors of few trials
-        return Estimate(rate, 0.0, min(1.0, rate + _BOUND_DEVIATE * math.sqrt(spread)), "1")
+        return Estimate(rate, 0.0, min(1.0, rate + BOUND_DEVIATE * math.sqrt(spread)), "1")
     return binomial_rate(rate * effective, effective)
 
 

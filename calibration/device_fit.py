@@ -63,11 +63,9 @@ def fit_device(run: Run, base: DeviceFile) -> FitResult:
         raise UserMistake(f"{run.path}: a run of {run.procedure!r}; the device fit needs one of {PROCEDURE!r}")
     if run.status is not RunStatus.COMPLETED:
         raise UserMistake(f"{run.path}: this run is {run.status}; the device fit needs a completed one")
-    operations, patterns, senses, measured = (
-        run.read(table) for table in ("operations", "patterns", "senses", "resistances")
-    )
+    operations, measured = run.read("operations"), run.read("resistances")
     try:
-        errors = _fit_errors(patterns, senses)
+        errors = _fit_errors(run)
         fixed = fixed_outputs(run)
         resistances = fit_resistance_runs([run], base)
         weak = conditions_of(operations, run, "WEAK_RESET")
@@ -140,32 +138,42 @@ def fit_device(run: Run, base: DeviceFile) -> FitResult:
     return FitResult(device, parameters, converged, tuple(report), headlines)
 
 
-def _fit_errors(patterns: Mapping[str, NDArray[Any]], senses: Mapping[str, NDArray[Any]]) -> BitErrorFit:
-    indices = patterns["pattern"]
-    of_pattern = [senses["sensed"][senses["pattern"] == index] for index in indices]
+def sensed_patterns(run: Run) -> tuple[NDArray[np.int8], NDArray[np.int8], NDArray[np.bool_]]:
+    """Targets ``(patterns, rows, cols)``, their senses ``(patterns, repeats, rows, cols)``, and the cells programmed.
+
+    Raises:
+        UserMistake: the patterns of this characterisation were not all sensed equally often.
+    """
+    patterns = run.read("patterns", ["pattern", "target", "verdict"])
+    senses = run.read("senses", ["pattern", "sensed"])
+    of_pattern = [senses["sensed"][senses["pattern"] == index] for index in patterns["pattern"]]
     if not of_pattern or len({len(sensed) for sensed in of_pattern}) != 1:
-        raise UserMistake("the patterns were not all sensed equally often; run a characterisation to its end")
-    if (patterns["target"][patterns["verdict"] != 0] == 0).any():
+        raise UserMistake(f"{run.path}: the patterns were not all sensed equally often; run it to its end")
+    return patterns["target"], np.stack(of_pattern), (patterns["verdict"] != 0).all(axis=0)
+
+
+def _fit_errors(run: Run) -> BitErrorFit:
+    targets, senses, used = sensed_patterns(run)
+    if (targets[:, used] == 0).any():
         raise UserMistake(
             "ternary patterns were characterised, which rram-bench confirm predicts from; the device fit needs binary "
             "ones: rram-bench run characterise"
         )
-    used = (patterns["verdict"] != 0).all(axis=0)
-    return fit_bit_errors(patterns["target"], np.stack(of_pattern), used)
+    return fit_bit_errors(targets, senses, used)
 
 
 def fixed_outputs(run: Run) -> Estimate | None:
     """Share of cells whose XNOR output is fixed, by a characterisation; None where no XNOR was measured."""
     if "xnor_rows" not in run.tables:
         return None
-    products, senses = run.read("xnor_rows"), run.read("senses", ["pattern", "sensed"])
-    target = run.read("patterns", ["target"])["target"]
+    products = run.read("xnor_rows")
     if not len(products["pattern"]):
         return None
+    target, senses, _ = sensed_patterns(run)
     patterns, cols = len(target), target.shape[2]
     # an undecided cell misses half of what a wrong one does, in a sum and here
-    own = target[senses["pattern"]]
-    wrong = 0.5 * (np.abs(senses["sensed"] - own) * (own != 0)).sum(axis=2, dtype=np.int64)
+    own = target[:, None]
+    wrong = 0.5 * (np.abs(senses - own) * (own != 0)).sum(axis=3, dtype=np.int64).reshape(-1, target.shape[1])
     read_wrong = patterns * wrong.mean(axis=0)
     # of zeros, whose inputs do not follow a weight, errors cancel on average
     weights = (target != 0).sum(axis=2)[products["pattern"]]

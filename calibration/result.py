@@ -78,7 +78,8 @@ class Comparison:
     Attributes:
         question: what was asked, for example "is the knee needed?".
         winner: name of the model that the data prefer.
-        evidence: how clearly: difference of the Bayesian information criteria, positive in favour of the winner.
+        evidence: how clearly: difference of the information criteria (Bayesian, or of the deviance where the text says
+            so), positive in favour of the winner.
         text: one line for a person, complete in itself.
     """
 

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.curve_models import ONE_LINE, TWO_LINES
-from calibration.estimate import LOWER, UPPER
+from calibration.estimate import UPPER
 from calibration.piecewise import fit_curves
+from calibration.predictive import preferred, spread
 from calibration.result import Band, Check, Comparison, Overlay
 from calibration.weak_reset_curves import Branch, Description
 from calibration.weak_reset_population import Setting, describe_all, simulate
@@ -69,8 +70,8 @@ def compare(
     rtn = sum(_rtn_evidence(setting.branches[index], item, measured) for index, item in enumerate(found))
     comparisons = [
         mean.comparison,
-        _comparison("is the knee needed?", TWO_LINES, ONE_LINE, knee),
-        _comparison("is RTN needed?", "RTN", "one level of noise", rtn),
+        preferred("is the knee needed?", TWO_LINES, ONE_LINE, knee),
+        preferred("is RTN needed?", "RTN", "one level of noise", rtn),
     ]
     lines = [verdict("mean train of each device", mean)]
     if whole.log_r.shape[1] > 1:
@@ -84,12 +85,6 @@ def compare(
 def furthest(setting: Setting) -> int:
     """The branch that goes furthest along the curve."""
     return max(range(len(setting.branches)), key=lambda place: setting.branches[place].reach)
-
-
-def _comparison(question: str, ours: str, rival: str, evidence: float) -> Comparison:
-    winner, loser = (ours, rival) if evidence > 0.0 else (rival, ours)
-    text = f"{question} {winner}: its information criterion is {abs(evidence):.4g} better than with {loser}"
-    return Comparison(question, winner, abs(evidence), text)
 
 
 def _rtn_evidence(branch: Branch, found: Description, measured: Sequence[Floats]) -> float:
@@ -170,8 +165,8 @@ def _checks(real: _Picture, replicas: Sequence[_Picture], pulses: Floats) -> tup
             name = f"{quantile:.0%} quantile of ln(R/R0) at {pulses[index]:g} pulses"
             rows.append((name, real.quantiles[level, index], np.array([r.quantiles[level, index] for r in replicas])))
         name = f"spread of ln(R/R0) at {pulses[index]:g} pulses, 10 % to 90 %"
-        spread = [r.quantiles[-1, index] - r.quantiles[0, index] for r in replicas]
-        rows.append((name, real.quantiles[-1, index] - real.quantiles[0, index], np.array(spread)))
+        widths = [r.quantiles[-1, index] - r.quantiles[0, index] for r in replicas]
+        rows.append((name, real.quantiles[-1, index] - real.quantiles[0, index], np.array(widths)))
     for lag in (1, 2, 5):
         if lag <= len(real.correlation):
             name = f"autocorrelation of the residuals, {lag} readings apart"
@@ -183,6 +178,7 @@ def _checks(real: _Picture, replicas: Sequence[_Picture], pulses: Floats) -> tup
 
 
 def _check(name: str, value: float, predicted: Floats, each: float, family: float) -> Check:
+    # so few replicas have no outer quantiles to speak of: bounds are those of a normal distribution
     mean, sd = float(predicted.mean()), float(predicted.std(ddof=1))
     low, high = mean - each * sd, mean + each * sd
     good = abs(value - mean) <= family * sd
@@ -193,9 +189,9 @@ def _check(name: str, value: float, predicted: Floats, each: float, family: floa
 def _overlays(real: _Picture, replicas: Sequence[_Picture], pulses: Floats) -> tuple[Overlay, ...]:
     curves = np.mean([r.quantiles for r in replicas], axis=0)
     lags = np.arange(1.0, len(real.correlation) + 1.0)
-    correlations = _spread(lags, [r.correlation for r in replicas])
+    correlations = spread(lags, [r.correlation for r in replicas])
     share = np.arange(101.0) / 100.0
-    slopes = _spread(share, [r.slopes for r in replicas])
+    slopes = spread(share, [r.slopes for r in replicas])
     return (
         Overlay(
             "Weak RESET: median, 10 % and 90 % of the devices",
@@ -225,8 +221,3 @@ def _overlays(real: _Picture, replicas: Sequence[_Picture], pulses: Floats) -> t
             correlations,
         ),
     )
-
-
-def _spread(x: Floats, rows: Sequence[Floats]) -> Band:
-    low, median, high = np.quantile(rows, (LOWER, 0.5, UPPER), axis=0)
-    return Band(x, median, low, high)

@@ -43,7 +43,7 @@ class CountedRate:
         return float(rng.beta(self.errors + 0.5, self.trials - self.errors + 0.5))
 
 
-_BOUND_DEVIATE = 1.959964
+BOUND_DEVIATE = 1.959964
 """The bounds of the central 95 % in standard deviations."""
 
 
@@ -70,7 +70,7 @@ class EstimatedRate:
 
     def sample(self, rng: np.random.Generator) -> float:
         """One draw by inversion of the interpolated quantiles."""
-        deviate = float(rng.standard_normal()) / _BOUND_DEVIATE
+        deviate = float(rng.standard_normal()) / BOUND_DEVIATE
         bound = self.low if deviate < 0.0 else self.high
         root = math.sqrt(self.value) + abs(deviate) * (math.sqrt(bound) - math.sqrt(self.value))
         lowest, highest = max(0.0, 2 * self.low - self.value), min(1.0, 2 * self.high - self.value)

@@ -18,13 +18,6 @@ if TYPE_CHECKING:
     from data.datasets import Dataset
 
 
-LEVELS = "-levels"
-"""Ending of the name of a data set of signals that asks for them as 8-bit levels."""
-
-AVERAGED = 5
-"""Neighbouring samples of such a signal that become one."""
-
-
 @dataclass(frozen=True)
 class Examples:
     """The data set that a person asked for.
@@ -39,12 +32,8 @@ class Examples:
 
     def load(self) -> Dataset:
         """Read it, with the split that every command takes."""
-        from bench.reproduce.signals import as_levels
         from data.datasets import load_dataset
 
-        if self.name.endswith(LEVELS):
-            # what the packaged ECG network takes: a fifth of the samples, as a converter gives them
-            return as_levels(load_dataset(self.name.removesuffix(LEVELS), self.folder), AVERAGED)
         return load_dataset(self.name, self.folder)
 
 

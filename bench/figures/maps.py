@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.figures.records import Arrays, Records, TitledFigure, plural
+from bench.figures.records import Records, TitledFigure, plural
 from bench.figures.style import UNMEASURED, VERMILION
+from bench.procedures.tables import last_passes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -188,14 +189,6 @@ def pattern_maps(records: Records) -> Iterator[TitledFigure]:
     figure.suptitle(records.title, fontsize=11)
     caption = "Weights asked for, weights read by the last verify, and how often each cell failed over all patterns."
     yield TitledFigure("patterns", "Patterns", caption, figure)
-
-
-def last_passes(table: Arrays) -> Arrays:
-    """The last row of each pattern, which is what it came to, in the order in which they were begun."""
-    keys = np.stack([table["part"], table["pattern"]], axis=1)
-    _, backwards = np.unique(keys[::-1], axis=0, return_index=True)
-    rows = len(keys) - 1 - backwards
-    return {name: values[rows] for name, values in table.items()}
 
 
 def sense_maps(records: Records) -> Iterator[TitledFigure]:

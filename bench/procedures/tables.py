@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import IntEnum
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -146,3 +147,15 @@ def resistance_ohm(measured: DeviceReading) -> float:
     if np.isnan(ratio):
         return float(np.nan)
     return 1.0 / ratio if ratio > 0.0 else float(np.inf)
+
+
+def last_passes(table: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """The last row of each pattern of the patterns table, which is what it came to, as the patterns were begun.
+
+    Args:
+        table: as :func:`data.run_chain.read_parts` reads it.
+    """
+    keys = np.stack([table["part"], table["pattern"]], axis=1)
+    _, backwards = np.unique(keys[::-1], axis=0, return_index=True)
+    rows = len(keys) - 1 - backwards
+    return {name: values[rows] for name, values in table.items()}

@@ -25,11 +25,11 @@ from bench.reproduce.bit_errors import (
 )
 from bench.reproduce.frame import Context, Picture, Reproduction, Row, System, ordering
 from bench.reproduce.learning import Lesson
-from bench.reproduce.signals import LEVELS, as_levels
 from bench.validation import cells, writing
 from bench.validation.subject import Subject
 from data.datasets import Dataset, load_dataset
 from data.energy_files import packaged_circuits
+from data.levels import LEVELS, as_levels
 from models import energy
 from models.accounts import Account, Item
 from models.architectures import architecture

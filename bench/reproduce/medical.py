@@ -17,8 +17,8 @@ import numpy as np
 
 from bench.figures.style import looks, panels
 from bench.reproduce.frame import Context, Picture, Reproduction, Row, System, Verdict, ordering, reproduced
-from bench.reproduce.signals import LEVELS, as_levels, electrodes_last
 from data.datasets import Dataset, load_dataset
+from data.levels import LEVELS, as_levels, electrodes_last
 from data.synthetic import synthetic_ecg, synthetic_eeg
 from models.architectures import Architecture, Conv, Precision, ecg, eeg
 from models.encodings import RealEncoding
