@@ -74,9 +74,13 @@ class Attribution:
         found |= (signs.sum(axis=0) >= 2) & same & other.any(axis=0) & (~other | failed).all(axis=0)
         return found
 
-    def errors(self, layer: int | None = None) -> dict[str, int]:
-        """Weights that read wrong after the verify, by cause and by type, of one layer or of all."""
-        stuck = self.stuck_cells()
+    def errors(self, stuck: NDArray[np.bool_], layer: int | None = None) -> dict[str, int]:
+        """Weights that read wrong after the verify, by cause and by type, of one layer or of all.
+
+        Args:
+            stuck: cells that count as stuck, see :meth:`stuck_cells`.
+            layer: index of the layer, or None for all.
+        """
         counts = dict.fromkeys((*CAUSES, *TYPES), 0)
         for tile in self.tiles:
             if layer is not None and tile.layer != layer:
@@ -96,7 +100,12 @@ class Attribution:
 
 
 def layer_facts(
-    index: int, kind: str, tiles: int, attribution: Attribution, modes: dict[str, dict[str, float]]
+    index: int,
+    kind: str,
+    tiles: int,
+    attribution: Attribution,
+    stuck: NDArray[np.bool_],
+    modes: dict[str, dict[str, float]],
 ) -> dict[str, Any]:
     """What is said of one layer: its weights, their errors, and how far its sums and outputs are from the integers."""
     return {
@@ -104,7 +113,7 @@ def layer_facts(
         "kind": kind,
         "tiles": tiles,
         "cells": attribution.cells(index),
-        "errors": attribution.errors(index),
+        "errors": attribution.errors(stuck, index),
         "modes": modes,
     }
 

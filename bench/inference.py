@@ -19,18 +19,20 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from bench.attribution import Attribution, TileOutcome, compare, layer_facts
-from bench.inference_passes import Pass, Programmed, check_memory
+from bench.inference_passes import ON_HOST, Pass, Totals, check_memory, put_on_array
 from bench.inference_tables import (
     BATCH_WEIGHTS,
     SAMPLES,
     TILES,
     TILES_DONE,
     XNOR_SUMS,
+    Programmed,
     samples_record,
     tile_record,
 )
 from bench.mapping import Plan, Tile, plan_network
-from bench.procedure import CellMask, Parameters, Procedure, Progress, Record, Steps
+from bench.pausing import Pause, in_portions
+from bench.procedure import CellMask, Parameters, Procedure, Progress, Record, Step, Steps
 from data.run_chain import chain, read_parts
 from data.runs import Run
 from drivers.chip import Chip, Programming, Verdict
@@ -229,7 +231,7 @@ class _Inference:
         self._chip, self._parameters, self._task, self._plan = chip, parameters, task, plan
         self._earlier = _Earlier(earlier)
         self._attribution = Attribution(chip.geometry, task.known_stuck(chip.geometry))
-        self._totals = _Totals()
+        self._totals = Totals()
         planes = task.network.encoding.planes
         self._passes = [
             Pass(mode, task.inputs, planes, batch, parameters.refresh) for mode in dict.fromkeys(parameters.modes)
@@ -246,7 +248,7 @@ class _Inference:
                 one.begin(layer)
             for number, tile in self._plan.of_layer(index):
                 yield from self._tile(layer, number, tile, last)
-            exact = layer.sums(wanted)
+            exact = yield from in_portions(layer.sums, wanted, f"layer {index + 1} in software")
             wanted = task.classes(layer.scores(exact)) if last else layer.activate(exact)
             facts = {}
             for one in self._passes:
@@ -256,7 +258,8 @@ class _Inference:
                     outputs = answers[one.mode] = task.classes(layer.scores(sums))
                 else:
                     outputs = layer.activate(sums)
-                facts[one.mode.value] = compare(sums, layer.sums(one.activations), outputs, wanted)
+                right = yield from in_portions(layer.sums, one.activations, f"layer {index + 1} in software")
+                facts[one.mode.value] = compare(sums, right, outputs, wanted)
                 if not last:
                     one.go_on(outputs.astype(np.int8, copy=False))
             compared.append(facts)
@@ -266,7 +269,7 @@ class _Inference:
         yield Progress(tiles, tiles, f"accuracy on silicon: {best}")
         return self._result(answers, compared)
 
-    def _tile(self, layer: Layer, number: int, tile: Tile, last: bool) -> Iterator[Record | Progress]:
+    def _tile(self, layer: Layer, number: int, tile: Tile, last: bool) -> Iterator[Step]:
         total = len(self._plan.tiles)
         yield Progress(number, total, f"layer {tile.layer + 1}, tile {number + 1} of {total}")
         if number in self._earlier.done:
@@ -275,20 +278,19 @@ class _Inference:
             for one in self._passes:
                 one.replay(layer, Programmed(number, tile, sensed), self._earlier.parts)
             return
-        target, used = tile.on_array(layer.weights, self._chip.geometry)
         # a tile that a stop left in its middle may still be there: only what reads wrong is pulsed
         keep = self._parameters.keep_right or number in self._earlier.begun
-        programming = self._chip.program(target, used, attempts=self._parameters.attempts, keep_right=keep)
-        # A read of its own: the last verify is the one that ended the attempts, so it errs less than a fresh read.
-        sensed = self._chip.read()[0]
-        self._account(tile, programming, sensed)
-        yield tile_record(number, tile, programming, sensed, self._chip.geometry)
-        on = Programmed(number, tile, sensed)
+        programming, on = put_on_array(self._chip, number, tile, layer.weights, self._parameters.attempts, keep)
+        self._account(tile, programming, on.sensed)
+        yield tile_record(programming, on, self._chip.geometry)
         final = last and number == total - 1
         for one in self._passes:
+            pause = Pause()
             for portion in one.through(layer, on, self._chip):
                 if portion.record is not None:
                     yield portion.record
+                else:
+                    yield from pause(ON_HOST)
                 if final and portion.answered and self._task.network.encoding.presentations == 1:
                     # The last tile completes the answers batch by batch: the accuracy so far can be shown.
                     yield self._accuracy(one, layer, portion.answered, number)
@@ -313,9 +315,9 @@ class _Inference:
     def _result(
         self, answers: dict[InferenceMode, NDArray[np.int64]], compared: list[dict[str, dict[str, float]]]
     ) -> dict[str, Any]:
-        task = self._task
+        task, stuck = self._task, self._attribution.stuck_cells()
         layers = [
-            layer_facts(index, layer.kind, len(self._plan.of_layer(index)), self._attribution, compared[index])
+            layer_facts(index, layer.kind, len(self._plan.of_layer(index)), self._attribution, stuck, compared[index])
             for index, layer in enumerate(task.network.layers)
         ]
         return {
@@ -323,9 +325,9 @@ class _Inference:
             "software_accuracy": float((task.software == task.labels).mean()),
             "accuracy": {mode.value: float((answer == task.labels).mean()) for mode, answer in answers.items()},
             "tiles": len(self._plan.tiles),
-            "cells": self._totals.summary(),
-            "bit_errors": {"raw": self._totals.raw_errors, "after_verify": self._totals.failed},
-            "errors": self._attribution.errors(),
+            "cells": self._totals.cells(),
+            "bit_errors": self._totals.bit_errors(),
+            "errors": self._attribution.errors(stuck),
             "senses": {
                 one.mode.value: {"senses": one.senses, "wrong": one.read_errors, "refreshed": one.refreshed}
                 for one in self._passes
@@ -333,25 +335,6 @@ class _Inference:
             },
             "layers": layers,
         }
-
-
-@dataclass
-class _Totals:
-    """Running account of programmed cells."""
-
-    programmed: int = 0
-    verified: int = 0
-    failed: int = 0
-    raw_errors: int = 0
-
-    def add(self, programming: Programming) -> None:
-        self.programmed += int(programming.used.sum())
-        self.verified += programming.verified
-        self.failed += programming.failed
-        self.raw_errors += programming.raw_errors
-
-    def summary(self) -> dict[str, int]:
-        return {"programmed": self.programmed, "verified": self.verified, "failed": self.failed}
 
 
 @dataclass

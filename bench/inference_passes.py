@@ -14,12 +14,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.inference_tables import sums_record
+from bench.inference_tables import Programmed, sums_record
 from bench.mapping import NONE, Tile
 from bench.procedure import Record
 from data.run_chain import read_parts
 from data.runs import Run
-from drivers.chip import Chip
+from drivers.chip import Chip, Programming
 from models.cells import Weights
 from models.exceptions import UserMistake
 from models.integer import Layer, exact_sums
@@ -33,18 +33,8 @@ MOST_SUMS = 1 << 29
 """Most sums of one layer that are held: 2 GiB."""
 
 
-class Programmed(NamedTuple):
-    """A tile on the array.
-
-    Attributes:
-        number: of the tile in the plan.
-        tile: what it holds.
-        sensed: ``(rows, cols)`` of the array, read back after it was verified.
-    """
-
-    number: int
-    tile: Tile
-    sensed: Weights
+ON_HOST = "multiplying on the host"
+"""What is said while the host computes for long."""
 
 
 class Portion(NamedTuple):
@@ -108,7 +98,7 @@ class Pass:
         if self.mode is InferenceMode.HOST:
             for chunk in self._chunks(layer):
                 self._multiply(layer, on.tile, on.sensed, chunk)
-            yield Portion(len(self.activations), None)
+                yield Portion(chunk.stop, None)
         elif self.mode is InferenceMode.SENSED:
             yield from self._sensed(layer, on, chip)
         else:
@@ -217,6 +207,43 @@ class Pass:
             self.senses += len(shown.vectors) * len(held) * len(columns)
             record = sums_record(on.number, group, chunk.start * layer.positions, sums, held, self.batch, chip.geometry)
             yield Portion(chunk.stop if number % groups == 0 else chunk.start, record)
+
+
+def put_on_array(
+    chip: Chip, number: int, tile: Tile, weights: Weights, attempts: int, keep_right: bool = False
+) -> tuple[Programming, Programmed]:
+    """Program a tile of a layer's ``weights`` and read it back.
+
+    The read is one of its own: the last verify is the one that ended the attempts, so it errs less than a fresh read.
+    """
+    target, used = tile.on_array(weights, chip.geometry)
+    programming = chip.program(target, used, attempts=attempts, keep_right=keep_right)
+    return programming, Programmed(number, tile, chip.read()[0])
+
+
+@dataclass
+class Totals:
+    """Running account of programmed cells."""
+
+    programmed: int = 0
+    verified: int = 0
+    failed: int = 0
+    raw_errors: int = 0
+
+    def add(self, programming: Programming) -> None:
+        """Count one tile."""
+        self.programmed += int(programming.used.sum())
+        self.verified += programming.verified
+        self.failed += programming.failed
+        self.raw_errors += programming.raw_errors
+
+    def cells(self) -> dict[str, int]:
+        """Cells programmed, verified and given up."""
+        return {"programmed": self.programmed, "verified": self.verified, "failed": self.failed}
+
+    def bit_errors(self) -> dict[str, int]:
+        """Cells that read wrong after the first pass, and after the last verify."""
+        return {"raw": self.raw_errors, "after_verify": self.failed}
 
 
 def check_memory(samples: int, layers: Sequence[Layer]) -> None:

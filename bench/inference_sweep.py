@@ -10,7 +10,7 @@ from pydantic import Field
 
 from bench.inference import InferenceParameters, Task, infer
 from bench.inference_tables import SAMPLES
-from bench.procedure import CellMask, Procedure, Progress, Record, Steps
+from bench.procedure import CellMask, Procedure, Progress, Record, Steps, Wait
 from bench.procedures.conditions import (
     CONDITIONS,
     Condition,
@@ -123,7 +123,9 @@ def _sweep(
                 result = end.value
                 break
             answer = None
-            if isinstance(step, Progress):
+            if isinstance(step, Wait):
+                answer = yield step
+            elif isinstance(step, Progress):
                 text = f"condition {index + 1} of {len(listed)}: {step.text}"
                 yield Progress(index * step.total + step.done, len(listed) * step.total, text, step.live)
             elif isinstance(step, Record) and step.table == "samples":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,19 +80,34 @@ SAMPLES = Table(
 )
 
 
-def tile_record(number: int, tile: Tile, programming: Programming, sensed: Weights, array: Geometry) -> Record:
+class Programmed(NamedTuple):
+    """A tile on the array.
+
+    Attributes:
+        number: of the tile in the plan.
+        tile: what it holds.
+        sensed: ``(rows, cols)`` of the array, read back after it was verified.
+    """
+
+    number: int
+    tile: Tile
+    sensed: Weights
+
+
+def tile_record(programming: Programming, on: Programmed, array: Geometry) -> Record:
     """The row of the tiles table for one programmed tile."""
+    tile = on.tile
     rows, cols = np.full(array.rows, NONE), np.full(array.cols, NONE)
     rows[: len(tile.rows)], cols[: len(tile.cols)] = tile.rows, tile.cols
     return Record(
         "tiles",
         {
-            "tile": number,
+            "tile": on.number,
             "layer": tile.layer,
             "matrix_row": rows,
             "matrix_col": cols,
             "target": programming.target,
-            "sensed": sensed,
+            "sensed": on.sensed,
             "verdict": programming.verdict,
             "attempts": programming.attempts,
             "raw_errors": programming.raw_errors,

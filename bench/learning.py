@@ -23,9 +23,10 @@ from bench.inference import BATCH, Task
 from bench.inference_passes import Pass
 from bench.inference_tables import BATCH_WEIGHTS, TILES, XNOR_SUMS
 from bench.learning_blocks import Blocks, blocks_for
+from bench.pausing import in_portions
 from bench.procedure import CellMask, Parameters, Procedure, Progress, Record, Result, Step, Steps
 from bench.procedures.tables import CELL
-from bench.tuning import Sender, in_portions
+from bench.tuning import Sender
 from data.run_chain import chain, read_parts
 from data.runs import Column, Run, Table
 from drivers.chip import Chip, OperationKind

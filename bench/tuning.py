@@ -11,7 +11,6 @@ cells. They are never fitted to.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
@@ -21,10 +20,11 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from bench.inference import BATCH, Task
-from bench.inference_passes import Pass, Programmed
+from bench.inference_passes import ON_HOST, Pass, Totals, put_on_array
 from bench.inference_tables import BATCH_WEIGHTS, TILES, XNOR_SUMS, tile_record
 from bench.mapping import Plan
-from bench.procedure import CellMask, Parameters, Procedure, Progress, Record, Result, Steps, Wait
+from bench.pausing import Pause, in_portions
+from bench.procedure import CellMask, Parameters, Procedure, Progress, Record, Result, Step, Steps, Wait
 from data.runs import Column, Run, Table
 from drivers.chip import Chip
 from models.cells import Weights
@@ -32,12 +32,6 @@ from models.exceptions import UserMistake
 from models.integer import IntegerLayer, IntegerNetwork, Layer, classify
 from models.prediction import InferenceMode
 from models.refitting import Refit, by_row, import_now, refit_offsets, refit_row, retraining, with_integers
-
-PAUSE_S = 1.0
-"""The host computes no longer than this before the runner looks after the bench: boards have watchdogs."""
-
-PORTION = 256
-"""Samples that are computed in software at a time."""
 
 HELD_BACK = 5
 """One in so many training samples decides whether weights that were trained on are better than the old ones."""
@@ -104,17 +98,15 @@ class Sender:
         chip: where.
         plan: how.
         attempts: programming passes over a cell at most.
-        programmed, failed, raw_errors: cells so far: programmed, wrong after the verify and after the first pass.
+        totals: cells so far.
     """
 
     chip: Chip
     plan: Plan
     attempts: int
-    programmed: int = field(default=0, init=False)
-    failed: int = field(default=0, init=False)
-    raw_errors: int = field(default=0, init=False)
+    totals: Totals = field(default_factory=Totals, init=False)
 
-    def through(self, index: int, layer: Layer, passes: Sequence[tuple[str, Pass]]) -> Iterator[Record | Progress]:
+    def through(self, index: int, layer: Layer, passes: Sequence[tuple[str, Pass]]) -> Iterator[Step]:
         """Program each tile of a layer, and take the passes through it; what each records goes to its own tables.
 
         Args:
@@ -127,46 +119,21 @@ class Sender:
         total = len(self.plan.tiles)
         for number, tile in self.plan.of_layer(index):
             yield Progress(number, total, f"layer {index + 1}, tile {number + 1} of {total}")
-            programming = self.chip.program(*tile.on_array(layer.weights, self.chip.geometry), attempts=self.attempts)
-            # a read of its own: the verify that ended the attempts errs less than a fresh one
-            sensed = self.chip.read()[0]
-            self.programmed += int(programming.used.sum())
-            self.failed += programming.failed
-            self.raw_errors += programming.raw_errors
-            yield tile_record(number, tile, programming, sensed, self.chip.geometry)
+            programming, on = put_on_array(self.chip, number, tile, layer.weights, self.attempts)
+            self.totals.add(programming)
+            yield tile_record(programming, on, self.chip.geometry)
             for before, one in passes:
-                for portion in one.through(layer, Programmed(number, tile, sensed), self.chip):
+                pause = Pause()
+                for portion in one.through(layer, on, self.chip):
                     if portion.record is not None:
                         yield replace(portion.record, table=before + portion.record.table)
-
-
-class Pause:
-    """Lets the runner look after the bench while the host computes: its board hears of nobody meanwhile."""
-
-    def __init__(self) -> None:
-        self._last = time.monotonic()
-
-    def __call__(self, text: str) -> Iterator[Wait]:
-        """A wait of no length, with the outputs off, where the last was :data:`PAUSE_S` ago."""
-        if time.monotonic() - self._last > PAUSE_S:
-            yield Wait(0.0, text)
-            self._last = time.monotonic()
+                    else:
+                        yield from pause(ON_HOST)
 
 
 def exact_activations(layer: Layer) -> Callable[[NDArray[np.integer]], NDArray[np.integer]]:
     """The activations of a hidden layer as a function of its inputs."""
     return lambda inputs: layer.activate(layer.sums(inputs))
-
-
-def in_portions(
-    function: Callable[[NDArray[np.integer]], NDArray[np.integer]], inputs: NDArray[np.integer], text: str
-) -> Generator[Wait, Any, NDArray[np.integer]]:
-    """What ``function`` makes of all inputs, some at a time, so that no watchdog runs out."""
-    parts, pause = [], Pause()
-    for first in range(0, len(inputs), PORTION):
-        parts.append(function(inputs[first : first + PORTION]))
-        yield from pause(text)
-    return np.concatenate(parts)
 
 
 def tuning_procedure(training: Task, held_out: Task | None = None, batch: int = BATCH) -> Procedure:
@@ -302,8 +269,8 @@ class _Tuning:
             "training_samples": len(task.labels),
             "training_accuracy": float((task.classes(tuned.scores(sums[:training])) == task.labels).mean()),
             "layers": self._facts,
-            "cells": {"programmed": self._sender.programmed, "failed": self._sender.failed},
-            "bit_errors": {"raw": self._sender.raw_errors, "after_verify": self._sender.failed},
+            "cells": self._sender.totals.cells(),
+            "bit_errors": self._sender.totals.bit_errors(),
         }
         if self._held_out is not None:
             untuned = self._held_out.classes(before.scores(self._untuned[0][1].end(before)))
@@ -397,7 +364,6 @@ __all__ = [
     "Sender",
     "TuningParameters",
     "exact_activations",
-    "in_portions",
     "plan_of_tuned",
     "tuned_network",
     "tuning_procedure",
