@@ -299,7 +299,7 @@ class _Inference:
     def _accuracy(self, one: Pass, layer: Layer, answered: int, done: int) -> Progress:
         """Progress with the accuracy over the samples that are answered so far."""
         labels = self._task.labels
-        scores = layer.scores(layer.collect(one.sums[:answered]))
+        scores = layer.scores(one.end(layer, answered))
         accuracy = float((classify(scores) == labels[:answered]).mean())
         text = f"accuracy on silicon, {one.mode.value}: {accuracy:.2%} after {answered} of {len(labels)} samples"
         live = {one.mode.value: accuracy, "samples": answered}

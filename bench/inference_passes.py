@@ -65,7 +65,7 @@ class Pass:
         batch: samples at a time.
         refresh_reads: in the mode ``sensed``, cells that read wrong so many times in a row are programmed again; 0 for
             never.
-        sums: ``(n, positions, rows)`` of the present layer, of the tiles so far.
+        sums: ``(n, positions, rows)`` of the present layer, of the tiles so far; twice the sums in XNOR mode.
         read_errors: senses that read another weight than after the verify, of ``senses`` in all; in XNOR mode at least
             so many, since only their sums are seen.
         refreshed: cells that were programmed again.
@@ -85,9 +85,10 @@ class Pass:
         """Enter a layer."""
         self.sums = np.zeros((len(self.activations), layer.positions, len(layer.weights)), dtype=np.int32)
 
-    def end(self, layer: Layer) -> NDArray[np.int32]:
-        """The layer's pooled sums ``(n, outputs)``."""
-        return layer.collect(self.sums)
+    def end(self, layer: Layer, answered: int | None = None) -> NDArray[np.int32]:
+        """The layer's pooled sums ``(n, outputs)``; of the first ``answered`` samples only, where that is given."""
+        sums = self.sums[:answered]
+        return layer.collect(sums >> 1 if self.mode is InferenceMode.XNOR else sums)
 
     def go_on(self, activations: NDArray[np.int8]) -> None:
         """Take the activations that enter the next layer."""
@@ -199,11 +200,11 @@ class Pass:
         groups = len(list(tile.groups(layer)))
         for number, answer in enumerate(chip.xnor_stream(vectors(), tile.geometry), start=1):
             chunk, group, held, shown, exact = waiting.popleft()
-            sums = shown.join(answer.astype(np.int32) - padding)[:, held]
+            sums = shown.doubled(answer.astype(np.int32) - padding)[:, held]
             count = chunk.stop - chunk.start
             self.sums[chunk, :, tile.rows[held]] += sums.reshape(count, layer.positions, -1)
             # fewest senses that must have erred for these sums: errors of opposite sign in one sum stay unseen
-            self.read_errors += int((-(-np.abs(sums - exact) // (1 << self.planes))).sum())
+            self.read_errors += int((-(-np.abs(sums - 2 * exact) // (2 << self.planes))).sum())
             self.senses += len(shown.vectors) * len(held) * len(columns)
             record = sums_record(on.number, group, chunk.start * layer.positions, sums, held, self.batch, chip.geometry)
             yield Portion(chunk.stop if number % groups == 0 else chunk.start, record)

@@ -49,7 +49,7 @@ XNOR_SUMS = Table(
             "sums",
             "int32",
             dims=("batch", "row"),
-            description="sum of weight times input, as counted; planes and zeros joined, padding taken off",
+            description="twice the sum of weight times input, as counted; planes joined, padding taken off",
         ),
     ),
     "what the array answered to the inputs in XNOR mode",

@@ -347,7 +347,8 @@ class _Learning:
             if self._parameters.reprogram:
                 self._weights()
             shown = present(self._blocks.presented(inputs), 1)
-            return self._blocks.joined(shown.join(self._chip.xnor(shown.vectors, self._blocks.geometry)))
+            doubled = shown.doubled(self._chip.xnor(shown.vectors, self._blocks.geometry))
+            return self._blocks.joined(doubled) >> 1
         return exact_sums(self._weights(), inputs)
 
     def _weights(self) -> Weights:

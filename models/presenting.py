@@ -31,14 +31,15 @@ class Presented:
     halves: NDArray[np.int64]
     count: int
 
-    def join(self, sums: NDArray[np.integer]) -> NDArray[np.int32]:
-        """Sums ``(count, rows)`` of the whole numbers, from the sums ``(presented, rows)`` of the vectors.
+    def doubled(self, sums: NDArray[np.integer]) -> NDArray[np.int32]:
+        """Twice the sums ``(count, rows)`` of the whole numbers, from the sums ``(presented, rows)`` of the vectors.
 
-        Where senses err, the two sums of a zero may differ by an odd number; the half is rounded down.
+        Where senses err, the two sums of a zero may differ by an odd number: halves are rounded once all tiles of a
+        sum are there, and not before.
         """
         doubled = np.zeros((self.count, sums.shape[1]), dtype=np.int64)
         np.add.at(doubled, self.owner, sums * self.halves[:, None])
-        return (doubled >> 1).astype(np.int32)
+        return doubled.astype(np.int32)
 
 
 def present(values: NDArray[np.integer], planes: int) -> Presented:

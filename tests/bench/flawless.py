@@ -21,9 +21,13 @@ SPREADS = ("lrs.sigma_d2d", "lrs.sigma_c2c", "hrs.sigma_d2d", "hrs.sigma_c2c")
 
 def flawless_device(chip: str = "kilobit") -> DeviceFile:
     """The population of a kind of chip with no defects, no offset, no noise and no overlap."""
-    changes = {name: Quantity(0.0, "1", "test", "proposed") for name in NONE}
-    changes |= {name: Quantity(0.05, "1", "test", "proposed") for name in SPREADS}
-    return packaged_device(CHIPS[chip].device).updated(changes)
+    return population(chip, **dict.fromkeys(NONE, 0.0), **dict.fromkeys(SPREADS, 0.05))
+
+
+def population(chip: str = "kilobit", **changes: float) -> DeviceFile:
+    """The population of a kind of chip with some of its plain numbers changed, ``{"defects.open": 0.01}``."""
+    quantities = {name: Quantity(value, "1", "test", "proposed") for name, value in changes.items()}
+    return packaged_device(CHIPS[chip].device).updated(quantities)
 
 
 @contextmanager

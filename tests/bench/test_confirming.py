@@ -16,18 +16,20 @@ from bench.session import connect
 from bench.stages import StagedRuns
 from bench.stopping import StopToken
 from data.datasets import Dataset, load_dataset
-from data.device_files import Quantity, packaged_device
 from data.networks import save_network
 from data.runs import open_run
-from drivers.simulated.bench import CHIPS, SimulatedBench
+from drivers.simulated.bench import SimulatedBench
 from models.cells import Geometry
 from models.exceptions import UserMistake
 from models.integer import IntegerNetwork
 from models.prediction import InferenceMode
 from models.training import train
 from tests.bench.digits_network import digits_network
+from tests.bench.flawless import population
 
 SAMPLES = 150
+BAD = {"defects.stuck_lrs": 0.02, "defects.stuck_hrs": 0.03}
+"""Shares of the devices of a bad chip."""
 
 
 class Quiet:
@@ -54,10 +56,7 @@ def network() -> IntegerNetwork:
 
 
 def confirmed(wanted: Wanted, folder: Path, seed: int, chip: str = "kilobit", **changes: float) -> dict[str, Any]:
-    device = packaged_device(CHIPS[chip].device).updated(
-        {name.replace("__", "."): Quantity(value, "1", "test", "proposed") for name, value in changes.items()}
-    )
-    with SimulatedBench(seed, device, chip=chip) as world:
+    with SimulatedBench(seed, population(chip, **changes), chip=chip) as world:
         text = world.bench_file()
         with connect(parse_bench_file(text, "b"), text) as bench:
             folder.mkdir(exist_ok=True)
@@ -69,7 +68,7 @@ def test_a_bad_chip_does_what_its_own_map_predicts(network: IntegerNetwork, digi
     modes = (InferenceMode.HOST, InferenceMode.XNOR)
     # all samples: the interval misses one chip in twenty, and seeds 3 to 10 were all inside it
     wanted = Wanted(network, digits, modes, placed=False)
-    result = confirmed(wanted, tmp_path, 3, defects__stuck_lrs=0.02, defects__stuck_hrs=0.03)
+    result = confirmed(wanted, tmp_path, 3, **BAD)
     # of the plain placement some hundred weights are wrong, and the map said so
     assert result["errors"]["stuck"] > 20
     for mode in modes:
@@ -91,7 +90,7 @@ def test_placed_weights_avoid_the_bad_cells_and_the_plan_is_kept(
     network: IntegerNetwork, digits: Dataset, tmp_path: Path
 ) -> None:
     wanted = Wanted(network, digits, (InferenceMode.HOST,), samples=SAMPLES)
-    result = confirmed(wanted, tmp_path, 3, defects__stuck_lrs=0.02, defects__stuck_hrs=0.03)
+    result = confirmed(wanted, tmp_path, 3, **BAD)
     assert result["inside"]
     assert result["errors"]["stuck"] < 10
     plan = load_plan(result["plan_file"])

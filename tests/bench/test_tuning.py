@@ -17,14 +17,13 @@ from bench.session import Bench, connect
 from bench.stopping import Stopped, StopToken
 from bench.tuning import TUNED, plan_of_tuned, tuned_network, tuning_procedure
 from data.datasets import Dataset, load_dataset
-from data.device_files import Quantity, packaged_device
 from data.runs import open_run
-from drivers.simulated.bench import CHIPS, DEFAULT_CHIP, SimulatedBench
+from drivers.simulated.bench import SimulatedBench
 from models.exceptions import UserMistake
 from models.integer import IntegerLayer, IntegerNetwork, classify
 from models.refitting import refit_offsets, refit_row
 from tests.bench.digits_network import digits_network
-from tests.bench.flawless import carry_out, flawless_bench
+from tests.bench.flawless import carry_out, flawless_bench, population
 from tests.bench.test_inference import random_network
 
 GOOD, BAD = (5, 6), (5, 6, 7)
@@ -45,9 +44,8 @@ def tuned_on(
     seed: int, stuck: float, network: IntegerNetwork, data: Dataset, folder: Path, **settings: object
 ) -> tuple[dict[str, float], float, IntegerNetwork]:
     """Tune on a chip of which the share ``stuck`` of devices is; what came of it, and an inference of its own after."""
-    halves = {f"defects.{name}": Quantity(stuck / 2, "1", "test", "proposed") for name in ("stuck_lrs", "stuck_hrs")}
-    device = packaged_device(CHIPS[DEFAULT_CHIP].device).updated(halves)
-    with SimulatedBench(seed, device) as world:
+    halves = {f"defects.{name}": stuck / 2 for name in ("stuck_lrs", "stuck_hrs")}
+    with SimulatedBench(seed, population(**halves)) as world:
         text = world.bench_file()
         with connect(parse_bench_file(text, "b"), text) as bench:
             bench.chip.form(~bench.chip.no_devices(), 3)

@@ -52,9 +52,7 @@ def erring_scores(network, images, rates, rng):
                         )
                     )
                     sums = erring_products(shown.vectors, layer.weights[held, tile], part, rng)
-                    halves = np.zeros((len(values), rows), dtype=np.int64)
-                    np.add.at(halves, shown.owner, sums * shown.halves[:, None])
-                    doubled[:, :, held] += halves.reshape(n, positions, rows)
+                    doubled[:, :, held] += shown.doubled(sums).reshape(n, positions, rows)
             sums = layer.collect((doubled >> 1).astype(np.int32))
             x, planes = layer.activate(sums), 1
         total = total + layer.scores(sums)
