@@ -6,7 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +14,8 @@ from bench.jobs import Job
 from bench.planning import Plan
 from bench.procedure import Step
 from bench.queue import Item, Queue, Verb
-from bench.source import bench_config, open_at
+from bench.session import Bench
+from bench.source import Overrides, bench_config, open_at
 from bench.states import RunState
 from bench.stopping import Stopped, StopToken
 from data.runs import open_run
@@ -33,6 +34,7 @@ class QueueRunner:
         stop_on_failure: leave the following items waiting when one fails.
         on_begin: told of each item before it begins, with its job and its plan.
         on_step, on_end: told of its steps, and of the item when it ended.
+        opened: gives the bench of an item (source, seed, overrides) for as long as the item needs it.
 
     Attributes:
         ended_by: the verb that ended the queue, STOP or OFF; None where nobody asked.
@@ -46,8 +48,10 @@ class QueueRunner:
         on_begin: Callable[[Item, Job, Plan | None], None] = lambda item, job, planned: None,
         on_step: Callable[[Step], None] = lambda step: None,
         on_end: Callable[[Item], None] = lambda item: None,
+        opened: Callable[[str, int, Overrides], AbstractContextManager[Bench]] = open_at,
     ) -> None:
         self._queue, self._outer = queue, outer
+        self._opened = opened
         self._stop_on_failure = stop_on_failure
         self._on_begin, self._on_step, self._on_end = on_begin, on_step, on_end
         self._token: StopToken | None = None
@@ -87,7 +91,7 @@ class QueueRunner:
         try:
             job = item.job(bench_config(item.source))
             self._on_begin(item, job, job.quick_plan(lambda text: None))
-            with open_at(item.source, item.seed, job.overrides) as bench:
+            with self._opened(item.source, item.seed, job.overrides) as bench:
                 job.run(bench, Path(item.out), on_step=self._on_step, on_state=keeper.move, stop=token)
         except Stopped as stopped:
             state, reason = RunState.STOPPED, str(stopped)

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -65,6 +65,10 @@ class Bench:
     lock: BenchLock
     clock: Clock = field(default_factory=RealClock)
     _closed: bool = field(default=False, init=False)
+
+    def at(self, config: BenchFile) -> Bench:
+        """The same bench, on the same links, at the operating points of ``config``. Nothing is sent."""
+        return replace(self, config=config, chip=self.chip.at(config.points))
 
     def safe_off(self) -> SafeReport:
         """Bring the bench to its safe state: the board's lines, the source-measure unit, the supply; core rail last.

@@ -10,7 +10,6 @@ from PyQt5.QtWidgets import QPushButton, QVBoxLayout, QWidget
 from bench.config import Limits
 from bench.gui.controller import Controller
 from bench.gui.parameter_form import ParameterForm
-from bench.gui.selection import Selection
 from bench.gui.style import note
 from bench.gui.units import si
 from bench.procedure import Procedure
@@ -90,7 +89,6 @@ class ActionsPanel(QWidget):
     def __init__(self, controller: Controller, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._controller = controller
-        self._selection: Selection | None = None
         self.buttons: dict[str, QPushButton] = {}
         self.forms: dict[str, ParameterForm] = {}
         self._points = {action.procedure.name: note() for action in ACTIONS}
@@ -103,17 +101,13 @@ class ActionsPanel(QWidget):
         layout.addStretch(1)
         controller.busy_changed.connect(self.refresh)
         controller.bench_changed.connect(self.refresh)
-        self.refresh()
-
-    def set_selection(self, selection: Selection) -> None:
-        """The cells that the actions will work on."""
-        self._selection = selection
+        controller.selection_changed.connect(self.refresh)
         self.refresh()
 
     def refresh(self) -> None:
         """Say what each button would do now, and whether it can."""
         bench = self._controller.bench
-        count = 0 if self._selection is None or bench is None else self._selection.count
+        count = 0 if bench is None else self._controller.selection.count
         ready = bench is not None and self._controller.busy is None and count > 0
         for action in ACTIONS:
             name = action.procedure.name
@@ -148,6 +142,5 @@ class ActionsPanel(QWidget):
         layout.addSpacing(6)
 
     def _start(self, action: Action) -> None:
-        assert self._selection is not None
-        settings, where = self.forms[action.procedure.name].settings(), self._selection.text()
-        self._controller.run(action.verb, action.procedure, settings, self._selection.mask, where)
+        settings, selection = self.forms[action.procedure.name].settings(), self._controller.selection
+        self._controller.run(action.verb, action.procedure, settings, selection.mask, selection.text())

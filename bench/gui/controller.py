@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -23,21 +23,30 @@ from bench.gui.jobs import (
     Report,
     RunEnd,
     Session,
+    Told,
     open_network,
     train_digits,
 )
+from bench.gui.selection import Selection
 from bench.gui.worker import Worker
 from bench.inference import inference_procedure, inference_task
+from bench.jobs import Job as Prepared
 from bench.procedure import CellMask, Procedure, Progress, Record
 from bench.safe import SafeReport
+from bench.session import Bench
+from bench.states import RunState
 from bench.stopping import StopToken
 from drivers.operating_points import RailVoltages
+from models.cells import Geometry
 
 RUNS = Path("runs")
 POLL_MS = 1500
 SETTLE_MS = 300
 DATA = "digits"
 NETWORK = "digits-bnn"
+
+SILENT = frozenset({Purpose.RAILS, Purpose.READ})
+"""What has no line in the log, unless it fails."""
 
 
 class Outcome(Enum):
@@ -63,11 +72,28 @@ class Entry:
 class Controller(QObject):
     """The window's side of the bench. All its methods return at once; all its signals come in the window's thread.
 
+    Three threads work for it: one owns the bench, one does long work on this computer (fits, training), and one reads
+    files. A job of each may be under way at the same time.
+
+    Signals:
+        logged(Entry), busy_changed(), bench_changed(), array_changed(), network_changed(), ended()
+        stepped(list): steps of the run under way, as they came.
+        progressed(Job, Progress, seconds left or None); state_changed(RunState) of the run under way.
+        ran(RunEnd): a run completed. run_over(Job): a job on the bench ended, however it did.
+        device_changed(): another device file is the one to train and predict with.
+        selection_changed(): other cells are selected.
+        marked(mask or None, text): cells that somebody wants to be seen on the map.
+        workspace_wanted(str): show the workspace of that name.
+
     Attributes:
         state: what is known of the cells; None while no bench is connected.
         bench: the connected bench; None while there is none.
         network: the open network; None while there is none.
-        busy: the job that people wait for; None while idle.
+        busy: the job on the bench that people wait for; None while idle.
+        studying: the long job on this computer; None while idle.
+        run_state: where the run under way stands; None while there is none.
+        selection: cells that actions and procedures work on.
+        device: the device file to train and predict with; None for the packaged one.
         folder: where runs are recorded.
         safe_report: what the instruments said when they were switched off last; None before the first time.
     """
@@ -80,9 +106,16 @@ class Controller(QObject):
     rails_seen = pyqtSignal(object)
     rails_lost = pyqtSignal(str)
     safe_reported = pyqtSignal(object)
-    progressed = pyqtSignal(object, object)
+    stepped = pyqtSignal(list)
+    progressed = pyqtSignal(object, object, object)
+    state_changed = pyqtSignal(object)
     network_changed = pyqtSignal()
-    inferred = pyqtSignal(object)
+    device_changed = pyqtSignal()
+    selection_changed = pyqtSignal()
+    marked = pyqtSignal(object, str)
+    workspace_wanted = pyqtSignal(str)
+    ran = pyqtSignal(object)
+    run_over = pyqtSignal(object)
     ended = pyqtSignal()
 
     def __init__(self, parent: QObject | None = None) -> None:
@@ -91,15 +124,22 @@ class Controller(QObject):
         self.bench: Connected | None = None
         self.network: OpenNetwork | None = None
         self.busy: Job | None = None
+        self.studying: Job | None = None
+        self.run_state: RunState | None = None
+        self.selection = Selection(Geometry(1, 1))
+        self.device: Path | None = None
         self.folder = RUNS
         self.safe_report: SafeReport | None = None
         self._session = Session()
-        self._wire, self._study = Worker("bench"), Worker("study")
-        self._running = 2
-        self._began = time.monotonic()
+        self._wire, self._study, self._desk = Worker("bench"), Worker("study"), Worker("desk")
+        self._workers = self._wire, self._study, self._desk
+        self._then: dict[Job, Callable[[Any], None]] = {}
+        self._asked: dict[str, Job] = {}
+        self._running = len(self._workers)
+        self._began: dict[Job, float] = {}
         self._last_text = ""
         self._polling = self._answering = self._safe_asked = self._closing = False
-        for worker in (self._wire, self._study):
+        for worker in self._workers:
             worker.began.connect(self._on_began)
             worker.reported.connect(self._on_reported)
             worker.succeeded.connect(self._on_succeeded)
@@ -115,6 +155,11 @@ class Controller(QObject):
         self._poll.timeout.connect(self.look_at_rails)
         self._poll.start(POLL_MS)
 
+    @property
+    def idle(self) -> bool:
+        """True while nobody waits for the bench or for long work on this computer."""
+        return self.busy is None and self.studying is None
+
     def connect_bench(self, source: str, seed: int) -> None:
         """Connect to a bench file, or to "simulated"."""
         self._begin(self._wire, Job(Purpose.CONNECT, "Connect", lambda *_: self._session.connect(source, seed)))
@@ -124,14 +169,25 @@ class Controller(QObject):
         self._begin(self._wire, Job(Purpose.DISCONNECT, "Disconnect", lambda *_: self._session.disconnect()))
 
     def outputs_off(self) -> None:
-        """Stop whatever runs and bring the bench to its safe state at once. Never refused."""
+        """Bring the bench to its safe state at once, and stop whatever runs. Never refused."""
         self._safe_asked = True
         self._wire.urgent(Job(Purpose.SAFE, "Outputs off", lambda *_: self._session.safe_off()), "Outputs off")
 
     def stop(self) -> None:
-        """Stop the job under way between two exchanges; a run leaves the outputs off."""
-        for worker in (self._wire, self._study):
-            worker.stop("Stop button")
+        """Stop the job on the bench between two exchanges; a run leaves the outputs off."""
+        self._wire.stop("Stop button")
+
+    def stop_study(self) -> None:
+        """Stop the long job on this computer."""
+        self._study.stop("Stop button")
+
+    def pause(self) -> None:
+        """Let the run under way hold before its next exchange, with the outputs off."""
+        self._wire.pause()
+
+    def go_on(self) -> None:
+        """Let a paused run go on."""
+        self._wire.go_on()
 
     def run(self, title: str, procedure: Procedure, settings: Mapping[str, Any], cells: CellMask, where: str) -> None:
         """Run a procedure on some cells and record it; ``where`` describes the cells in the log."""
@@ -141,6 +197,55 @@ class Controller(QObject):
             return self._session.run(procedure, settings, folder, frozen, stop, report)
 
         self._begin(self._wire, Job(Purpose.RUN, title, work, where))
+
+    def run_prepared(self, prepared: Prepared, where: str) -> None:
+        """Run what was checked before, at its own operating points, and record it."""
+        folder = self.folder
+
+        def work(stop: StopToken, report: Report) -> RunEnd:
+            return self._session.run_prepared(prepared, folder, stop, report)
+
+        self._begin(self._wire, Job(Purpose.RUN, prepared.procedure.name, work, where))
+
+    def on_bench(
+        self,
+        title: str,
+        work: Callable[[Bench, StopToken, Report], Any],
+        then: Callable[[Any], None] = lambda result: None,
+        where: str = "",
+    ) -> None:
+        """Do ``work`` with the connected bench, in its thread; ``then`` gets in the window's what came of it.
+
+        However it ends, the outputs are confirmed to be off afterwards.
+        """
+
+        def done(stop: StopToken, report: Report) -> object:
+            return work(self._session.bench, stop, report)
+
+        self._begin(self._wire, Job(Purpose.RUN, title, done, where), then)
+
+    def study(
+        self, title: str, work: Callable[[StopToken, Report], Any], then: Callable[[Any], None] = lambda result: None
+    ) -> None:
+        """Do long ``work`` on this computer; ``then`` gets in the window's thread what came of it."""
+        self._begin(self._study, Job(Purpose.STUDY, title, work), then)
+
+    def read(self, key: str, work: Callable[[], Any], then: Callable[[Any], None]) -> None:
+        """Read files off the window's thread, without a line in the log unless it fails.
+
+        Args:
+            key: who asks; what was asked with the same key before, and did not come yet, is forgotten.
+        """
+        if not self._closing:
+            job: Job
+            # What was superseded before its turn came is not read at all.
+            job = Job(Purpose.READ, key, lambda *_: work() if self._asked.get(key) is job else None)
+            earlier = self._asked.pop(key, None)
+            if earlier is not None:
+                self._then.pop(earlier, None)
+            self._asked[key] = job
+            self._then[job] = then
+            self._desk.submit(job)
 
     def infer(self, settings: Mapping[str, Any]) -> None:
         """Program the open network tile by tile and infer its test set."""
@@ -164,15 +269,37 @@ class Controller(QObject):
         def work(stop: StopToken, report: Report) -> OpenNetwork:
             return train_digits(NETWORK, DATA, seed, out, stop, report)
 
-        self._begin(self._study, Job(Purpose.NETWORK, f"Train {NETWORK}", work))
+        self.study(f"Train {NETWORK}", work)
 
     def open_network(self, file: Path) -> None:
         """Open a network file."""
-        self._begin(self._study, Job(Purpose.NETWORK, "Open network", lambda *_: open_network(file, DATA)))
+        self.study("Open network", lambda *_: open_network(file, DATA))
+
+    def use_device(self, file: Path | None) -> None:
+        """Train and predict with this device file from now on; None for the packaged one."""
+        self.device = file
+        self.device_changed.emit()
+
+    def select(self, selection: Selection) -> None:
+        """These cells are selected now."""
+        self.selection = selection
+        self.selection_changed.emit()
+
+    def mark(self, cells: CellMask | None, text: str = "") -> None:
+        """Have cells seen on the map, with the reason; None for none."""
+        self.marked.emit(cells, text)
+
+    def show_workspace(self, name: str) -> None:
+        """Bring the workspace of that name to the front."""
+        self.workspace_wanted.emit(name)
 
     def complain(self, operation: str, text: str) -> None:
         """Put something into the log that could not even begin."""
         self.logged.emit(Entry(object(), operation, "", text, Outcome.FAILED))
+
+    def tell(self, operation: str, text: str) -> None:
+        """Put something into the log that was done without a job."""
+        self.logged.emit(Entry(object(), operation, "", text, Outcome.DONE))
 
     def look_at_rails(self) -> None:
         """Measure the rails when nothing else is going on."""
@@ -188,40 +315,62 @@ class Controller(QObject):
             last = Job(Purpose.DISCONNECT, "Close", lambda *_: self._session.disconnect())
             self._wire.end(last, "the window was closed")
             self._study.end(None, "the window was closed")
+            self._desk.end(None, "the window was closed")
 
     @property
     def closed(self) -> bool:
-        """True once both threads have ended."""
+        """True once all threads have ended."""
         return self._running == 0
 
-    def _begin(self, worker: Worker, job: Job) -> None:
+    def _begin(self, worker: Worker, job: Job, then: Callable[[Any], None] = lambda result: None) -> None:
         if self._closing:
             return
-        if self.busy is not None:
-            self.complain(job.title, f"{self.busy.title!r} is still under way; wait for it or press Stop")
+        present = self.busy if worker is self._wire else self.studying
+        if present is not None:
+            self.complain(job.title, f"{present.title!r} is still under way; wait for it or press Stop")
             return
-        self.busy = job
+        if worker is self._wire:
+            self.busy = job
+        else:
+            self.studying = job
+        self._then[job] = then
         self._last_text = ""
         self.busy_changed.emit()
         worker.submit(job)
 
     def _on_began(self, job: Job) -> None:
-        if job.purpose is not Purpose.RAILS:
-            self._began = time.monotonic()
+        if job.purpose not in SILENT:
+            self._began[job] = time.monotonic()
             self.logged.emit(Entry(job, job.title, job.cells, "under way", Outcome.RUNNING))
 
     def _on_reported(self) -> None:
+        if self.studying is not None:
+            for told in self._study.take_steps():
+                if isinstance(told, Progress):
+                    self._take_progress(self.studying, told)
+        steps = self._wire.take_steps()
+        if steps:
+            self._take_steps(steps)
+
+    def _take_steps(self, steps: list[Told]) -> None:
         changed = False
         rails: RailVoltages | None = None
-        for worker in (self._wire, self._study):
-            for step in worker.take_steps():
-                if isinstance(step, Progress):
-                    self._last_text = step.text
-                    self.progressed.emit(step, self._seconds_left(step))
-                elif isinstance(step, Record) and self.state is not None:
-                    changed |= self.state.take(step)
-                    if step.table == "operations":
-                        rails = RailVoltages(*(step.values[rail] for rail in RailVoltages._fields))
+        last: Progress | None = None
+        for step in steps:
+            if isinstance(step, RunState):
+                self.run_state = step
+                self.state_changed.emit(step)
+            elif isinstance(step, Progress):
+                # One announcement for all that came since the last; their live figures are kept.
+                last = step if last is None else replace(step, live={**last.live, **step.live})
+            elif isinstance(step, Record) and self.state is not None:
+                changed |= self.state.take(step)
+                if step.table == "operations":
+                    rails = RailVoltages(*(step.values[rail] for rail in RailVoltages._fields))
+        self.stepped.emit(steps)
+        if last is not None and self.busy is not None:
+            self._last_text = last.text
+            self._take_progress(self.busy, last)
         if changed:
             self._settling.stop()
             self.array_changed.emit()
@@ -230,14 +379,15 @@ class Controller(QObject):
         if rails is not None:
             self.rails_set.emit(rails)
 
+    def _take_progress(self, job: Job, step: Progress) -> None:
+        elapsed = time.monotonic() - self._began.get(job, time.monotonic())
+        left = None if step.done <= 0 else elapsed * (step.total - step.done) / step.done
+        self.progressed.emit(job, step, left)
+
     def _settle(self) -> None:
         if self.state is not None and not self.state.settled:
             self.state.settle()
             self.array_changed.emit()
-
-    def _seconds_left(self, step: Progress) -> float | None:
-        elapsed = time.monotonic() - self._began
-        return None if step.done <= 0 else elapsed * (step.total - step.done) / step.done
 
     def _on_succeeded(self, job: Job, result: object) -> None:
         self._on_reported()
@@ -254,15 +404,19 @@ class Controller(QObject):
             self.rails_seen.emit(result)
         elif isinstance(result, RunEnd):
             text = f"{self._last_text}; {result.result.run_file.name}"
-            if result.procedure == "inference":
-                self.inferred.emit(result.result)
+            self.ran.emit(result)
         elif isinstance(result, OpenNetwork):
             self.network = result
             text = (
                 f"{result.software_accuracy:.2%} in software on {len(result.data.test_labels)} samples; {result.file}"
             )
             self.network_changed.emit()
+        elif isinstance(result, str):
+            text = result
+        then = self._then.pop(job, None)
         self._end(job, text, outcome)
+        if then is not None:
+            then(result)
 
     def _take_safe_report(self, report: SafeReport) -> tuple[str, Outcome]:
         self._safe_asked = False
@@ -293,14 +447,21 @@ class Controller(QObject):
 
     def _end(self, job: Job, text: str, outcome: Outcome) -> None:
         self._on_reported()
+        self._then.pop(job, None)
+        self._began.pop(job, None)
+        if self._asked.get(job.title) is job:
+            del self._asked[job.title]
         if job.purpose is Purpose.RAILS:
             self._polling = False
-            if outcome is not Outcome.FAILED:
-                return
-        self.logged.emit(Entry(job, job.title, job.cells, text, outcome))
+        if job.purpose not in SILENT or outcome is Outcome.FAILED:
+            self.logged.emit(Entry(job, job.title, job.cells, text, outcome))
         if job is self.busy:
             self._settle()
-            self.busy = None
+            self.busy = self.run_state = None
+            self.busy_changed.emit()
+            self.run_over.emit(job)
+        elif job is self.studying:
+            self.studying = None
             self.busy_changed.emit()
         self.look_at_rails()
 
@@ -314,6 +475,6 @@ class Controller(QObject):
     def _on_thread_finished(self) -> None:
         self._running -= 1
         if self.closed:
-            for worker in (self._wire, self._study):
+            for worker in self._workers:
                 worker.join()
             self.ended.emit()

@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from bench.config import BenchFile
+from bench.jobs import Job as Prepared
 from bench.mapping import Plan, plan_network
 from bench.procedure import CellMask, Procedure, Progress, Step
 from bench.runner import RunResult, run
 from bench.safe import SafeReport
 from bench.session import Bench, open_bench
+from bench.states import RunState
 from bench.stopping import StopToken
 from data.datasets import Dataset
 from drivers.operating_points import RailVoltages
@@ -26,7 +28,10 @@ from models.cells import Geometry
 from models.exceptions import UserMistake
 from models.integer import IntegerNetwork
 
-Report = Callable[[Step], None]
+Told = Step | RunState
+"""What a job tells on its way: steps of a run, and changes of its state."""
+
+Report = Callable[[Told], None]
 
 
 class Purpose(Enum):
@@ -36,8 +41,9 @@ class Purpose(Enum):
     DISCONNECT = "disconnect"
     SAFE = "outputs off"
     RAILS = "measure the rails"
-    RUN = "run a procedure"
-    NETWORK = "prepare a network"
+    RUN = "run on the bench"
+    STUDY = "work on this computer"
+    READ = "read files"
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,8 +167,23 @@ class Session:
         parameters = procedure.parse(settings)
         seed = getattr(parameters, "seed", None)
         seeds = {} if seed is None else {"seed": seed}
-        result = run(procedure, parameters, self.bench, folder, cells=cells, seeds=seeds, on_step=report, stop=stop)
+        result = run(
+            procedure,
+            parameters,
+            self.bench,
+            folder,
+            cells=cells,
+            seeds=seeds,
+            on_step=report,
+            on_state=report,
+            stop=stop,
+        )
         return RunEnd(procedure.name, result)
+
+    def run_prepared(self, prepared: Prepared, folder: Path, stop: StopToken, report: Report) -> RunEnd:
+        """Run what was checked before, at its operating points, and record it under ``folder``."""
+        bench = self.bench.at(prepared.config)
+        return RunEnd(prepared.procedure.name, prepared.run(bench, folder, on_step=report, on_state=report, stop=stop))
 
 
 def train_digits(name: str, data_name: str, seed: int, out: Path, stop: StopToken, report: Report) -> OpenNetwork:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 
 from PyQt5.QtCore import Qt
@@ -23,33 +24,75 @@ from PyQt5.QtWidgets import (
 )
 
 from bench.gui.controller import Controller, Entry, Outcome
-from bench.gui.jobs import Purpose
+from bench.gui.jobs import Job, Purpose
 from bench.gui.style import ALARM, OK, WARN
 from bench.gui.units import duration
 from bench.procedure import Progress
+from bench.states import RunState
 
 COLOURS = {Outcome.FAILED: ALARM, Outcome.STOPPED: WARN, Outcome.DONE: OK}
 HEADINGS = ("time", "operation", "cells", "result")
 
 
-class LogPanel(QWidget):
-    """Bottom of the window: progress with Stop, and one line for everything that was done, the newest first."""
+class ProgressRow(QWidget):
+    """How far one job is, and its Stop button."""
 
-    def __init__(self, controller: Controller, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self._controller = controller
-        self._items: dict[object, QTableWidgetItem] = {}
+    def __init__(self, stop: Callable[[], None], help_text: str) -> None:
+        super().__init__()
+        self._job: Job | None = None
         self._bar = QProgressBar()
         self._bar.setMaximumWidth(260)
         self._text = QLabel("idle")
         self._text.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         self._left = QLabel()
         self.stop_button = QPushButton("Stop")
-        self.stop_button.setToolTip("Ends the run after the exchange that is under way; the outputs are switched off.")
-        self.stop_button.clicked.connect(controller.stop)
-        row = QHBoxLayout()
+        self.stop_button.setToolTip(help_text)
+        self.stop_button.clicked.connect(stop)
+        self.row = QHBoxLayout(self)
+        self.row.setContentsMargins(0, 0, 0, 0)
         for widget in (self._bar, self._text, self._left, self.stop_button):
-            row.addWidget(widget, 1 if widget is self._text else 0)
+            self.row.addWidget(widget, 1 if widget is self._text else 0)
+        self.show_job(None)
+
+    def show_job(self, job: Job | None) -> None:
+        """A job began, or None is under way; the one that is shown already goes on."""
+        if job is not None and job is self._job:
+            return
+        self._job = job
+        self.stop_button.setEnabled(job is not None and job.purpose in (Purpose.RUN, Purpose.STUDY))
+        self._text.setText("idle" if job is None else f"{job.title} …")
+        self._left.setText("")
+        self._bar.setRange(0, 1 if job is None else 0)
+        self._bar.setValue(0)
+        self._bar.setTextVisible(False)
+
+    def show_step(self, job: Job, step: Progress, left: float | None) -> None:
+        """The job got so far."""
+        if job is not self._job:
+            return
+        # With nothing done yet the bar only shows that something moves.
+        self._bar.setRange(0, step.total if step.done > 0 else 0)
+        self._bar.setValue(step.done)
+        self._bar.setTextVisible(step.done > 0)
+        self._text.setText(f"{job.title}: {step.text}")
+        self._left.setText("" if left is None else f"about {duration(left)} left")
+
+
+class LogPanel(QWidget):
+    """Bottom of the window: progress, Pause and Stop, and one line for everything that was done, the newest first."""
+
+    def __init__(self, controller: Controller, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._controller = controller
+        self._items: dict[object, QTableWidgetItem] = {}
+        self.run_row = ProgressRow(
+            controller.stop, "Ends the run after the exchange that is under way; the outputs are switched off."
+        )
+        self.study_row = ProgressRow(controller.stop_study, "Ends the work on this computer; what was saved stays.")
+        self.pause_button = QPushButton("Pause")
+        self.pause_button.setToolTip("Holds the run before its next exchange, outputs off; press again to go on.")
+        self.pause_button.clicked.connect(self._on_pause)
+        self.run_row.row.insertWidget(3, self.pause_button)
         self.table = QTableWidget(0, len(HEADINGS))
         self.table.setHorizontalHeaderLabels(list(HEADINGS))
         self.table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
@@ -63,11 +106,13 @@ class LogPanel(QWidget):
         copy.activated.connect(self._copy)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(4, 2, 4, 4)
-        layout.addLayout(row)
+        layout.addWidget(self.run_row)
+        layout.addWidget(self.study_row)
         layout.addWidget(self.table)
         controller.logged.connect(self._on_logged)
         controller.busy_changed.connect(self._on_busy)
         controller.progressed.connect(self._on_progress)
+        controller.state_changed.connect(self._on_state)
         self._on_busy()
 
     def lines(self) -> list[str]:
@@ -110,22 +155,25 @@ class LogPanel(QWidget):
 
     def _on_busy(self) -> None:
         job = self._controller.busy
-        self.stop_button.setEnabled(job is not None and job.purpose in (Purpose.RUN, Purpose.NETWORK))
-        self._text.setText("idle" if job is None else f"{job.title} …")
-        self._left.setText("")
-        self._bar.setRange(0, 1 if job is None else 0)
-        self._bar.setValue(0)
-        self._bar.setTextVisible(False)
+        self.run_row.show_job(job)
+        self.study_row.show_job(self._controller.studying)
+        self.study_row.setVisible(self._controller.studying is not None)
+        self.pause_button.setEnabled(job is not None and job.purpose is Purpose.RUN)
+        if job is None:
+            self._on_state(RunState.COMPLETED)
 
-    def _on_progress(self, step: Progress, left: float | None) -> None:
-        if self._controller.busy is None:
-            return
-        # With nothing done yet the bar only shows that something moves.
-        self._bar.setRange(0, step.total if step.done > 0 else 0)
-        self._bar.setValue(step.done)
-        self._bar.setTextVisible(step.done > 0)
-        self._text.setText(f"{self._controller.busy.title}: {step.text}")
-        self._left.setText("" if left is None else f"about {duration(left)} left")
+    def _on_progress(self, job: Job, step: Progress, left: float | None) -> None:
+        for row in (self.run_row, self.study_row):
+            row.show_step(job, step, left)
+
+    def _on_state(self, state: RunState) -> None:
+        self.pause_button.setText("Go on" if state is RunState.PAUSED else "Pause")
+
+    def _on_pause(self) -> None:
+        if self._controller.run_state is RunState.PAUSED:
+            self._controller.go_on()
+        else:
+            self._controller.pause()
 
     def _copy(self) -> None:
         rows = sorted({index.row() for index in self.table.selectedIndexes()})

@@ -19,11 +19,11 @@ from PyQt5.QtWidgets import (
 
 from bench.gui.actions_panel import describe_point
 from bench.gui.controller import Controller
+from bench.gui.jobs import Job, RunEnd
 from bench.gui.parameter_form import ParameterForm
 from bench.gui.style import WARN, colour, note
 from bench.inference import InferenceParameters
 from bench.procedure import Progress
-from bench.runner import RunResult
 
 SOFTWARE = "software"
 ROWS = {
@@ -61,7 +61,7 @@ class NetworkPanel(QWidget):
         controller.array_changed.connect(self._refresh_advice)
         controller.network_changed.connect(self._on_network)
         controller.progressed.connect(self._on_progress)
-        controller.inferred.connect(self._on_inferred)
+        controller.ran.connect(self._on_ran)
         self.refresh()
 
     def accuracy(self, name: str) -> str:
@@ -70,7 +70,7 @@ class NetworkPanel(QWidget):
 
     def refresh(self) -> None:
         """Say what there is, and what can be done with it."""
-        idle = self._controller.busy is None
+        idle = self._controller.idle
         network, bench = self._controller.network, self._controller.bench
         for widget in (self.train_button, self.open_button, self.seed):
             widget.setEnabled(idle)
@@ -150,13 +150,15 @@ class NetworkPanel(QWidget):
         self._values[SOFTWARE].setText(f"{self._controller.network.software_accuracy:.2%}")
         self.refresh()
 
-    def _on_progress(self, step: Progress, left: float | None) -> None:
+    def _on_progress(self, job: Job, step: Progress, left: float | None) -> None:
         for name in self._values.keys() & step.live.keys():
             self._values[name].setText(f"{step.live[name]:.2%}")
             self._summary.setText(f"after {step.live['samples']:.0f} samples")
 
-    def _on_inferred(self, run: RunResult) -> None:
-        result = run.result
+    def _on_ran(self, run: RunEnd) -> None:
+        if run.procedure != "inference":
+            return
+        result = run.result.result
         for name, value in result["accuracy"].items():
             self._values[name].setText(f"{value:.2%}")
         cells, errors = result["cells"], result["bit_errors"]

@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             stages = _stages(window, options.seed)
             for number, stage in enumerate(stages, start=1):
                 stage()
-                _wait(app, lambda: window.controller.busy is None)
+                _wait(app, lambda: window.controller.idle)
                 if options.stages:
                     grab(window, out.with_stem(f"{out.stem}-{number}"))
             window.show_view(options.view)

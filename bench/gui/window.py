@@ -1,10 +1,12 @@
-"""The window: the array in the middle, the bench on the left, actions and network on the right, the log below."""
+"""The window: the map in the middle, the bench on the left, the workspace's controls on the right, the log below."""
 
 from __future__ import annotations
 
 from PyQt5.QtCore import Qt, QTimer
 from PyQt5.QtGui import QCloseEvent, QKeySequence, QShowEvent
 from PyQt5.QtWidgets import (
+    QAction,
+    QActionGroup,
     QButtonGroup,
     QDockWidget,
     QHBoxLayout,
@@ -12,7 +14,9 @@ from PyQt5.QtWidgets import (
     QLineEdit,
     QMainWindow,
     QShortcut,
+    QSplitter,
     QStackedWidget,
+    QToolBar,
     QToolButton,
     QVBoxLayout,
     QWidget,
@@ -22,12 +26,21 @@ from bench.cells import parse_cells
 from bench.gui.actions_panel import ActionsPanel
 from bench.gui.array_map import ArrayMap
 from bench.gui.bench_panel import BenchPanel
+from bench.gui.calibration_panel import CalibrationPanel
 from bench.gui.controller import Controller
+from bench.gui.fit_view import FitView
+from bench.gui.history_view import HistoryView
 from bench.gui.legend import Legend, lookup_table
+from bench.gui.live_view import LiveView
 from bench.gui.log_panel import LogPanel
 from bench.gui.network_panel import NetworkPanel
+from bench.gui.network_view import NetworkView
+from bench.gui.procedures_panel import ProceduresPanel
+from bench.gui.run_view import RunView
+from bench.gui.runs_panel import RunsPanel
 from bench.gui.style import CHECKED_BUTTON, Scrolling, note
 from bench.gui.views import VIEWS, image
+from bench.gui.workspace import Workspace
 from models.exceptions import UserMistake
 
 REDRAW_MS = 40
@@ -45,8 +58,19 @@ class Window(QMainWindow):
         super().__init__()
         self.setWindowTitle("rram-bench")
         self.controller = Controller(self)
-        self.bench_panel, self.actions_panel = BenchPanel(self.controller), ActionsPanel(self.controller)
-        self.network_panel, self.log_panel = NetworkPanel(self.controller), LogPanel(self.controller)
+        self.bench_panel, self.log_panel = BenchPanel(self.controller), LogPanel(self.controller)
+        self.actions_panel, self.history = ActionsPanel(self.controller), HistoryView(self.controller)
+        self.procedures_panel, self.live_view = ProceduresPanel(self.controller), LiveView(self.controller)
+        self.runs_panel, self.run_view = RunsPanel(self.controller), RunView(self.controller)
+        self.calibration_panel, self.fit_view = CalibrationPanel(self.controller), FitView(self.controller)
+        self.network_panel, self.network_view = NetworkPanel(self.controller), NetworkView(self.controller)
+        self.workspaces = (
+            Workspace("Cells", "do something to the selected cells", self.actions_panel, self.history, 0.42),
+            Workspace("Procedures", "experiments, and their queue", self.procedures_panel, self.live_view, 0.55),
+            Workspace("Runs", "what was recorded", self.runs_panel, self.run_view, 0.65),
+            Workspace("Calibration", "from runs to a device file", self.calibration_panel, self.fit_view, 0.65),
+            Workspace("Network", "a network on silicon", self.network_panel, self.network_view, 0.55),
+        )
         self.array_map, self.legend = ArrayMap(), Legend()
         self._redraw = QTimer(self)
         self._redraw.setSingleShot(True)
@@ -54,6 +78,7 @@ class Window(QMainWindow):
         self._redraw.timeout.connect(self.redraw)
         self._make_centre()
         self._make_docks()
+        self._make_bar()
         self._make_keys()
         self.controller.array_changed.connect(self._on_array_changed)
         self.controller.bench_changed.connect(self._on_bench_changed)
@@ -89,10 +114,10 @@ class Window(QMainWindow):
     def showEvent(self, a0: QShowEvent | None) -> None:
         """Share out the space once its size is known."""
         super().showEvent(a0)
-        bench, actions, network, log = self._docks
-        self.resizeDocks([bench, actions], [250, 350], Qt.Orientation.Horizontal)
-        self.resizeDocks([actions, network], [430, 290], Qt.Orientation.Vertical)
-        self.resizeDocks([log], [max(LOG_HEIGHT, self.height() // 5)], Qt.Orientation.Vertical)
+        bench, controls, log = self._docks
+        self.resizeDocks([bench, controls], [250, 350], Qt.Orientation.Horizontal)
+        self.resizeDocks([log], [max(LOG_HEIGHT, self.height() // 6)], Qt.Orientation.Vertical)
+        self._share_out()
 
     def closeEvent(self, a0: QCloseEvent | None) -> None:
         """Stop whatever runs, reach the safe state, and only then close."""
@@ -123,11 +148,6 @@ class Window(QMainWindow):
             bar.addWidget(button)
         bar.addStretch(1)
         self._views.idClicked.connect(self.redraw)
-        middle = QHBoxLayout()
-        middle.addStretch(1)
-        middle.addWidget(self.array_map, 100)
-        middle.addWidget(self.legend)
-        middle.addStretch(1)
         self._facts = note()
         self._facts.setFixedHeight(2 * self.fontMetrics().lineSpacing() + 2)
         self._selected = QLabel()
@@ -142,7 +162,8 @@ class Window(QMainWindow):
         layout = QVBoxLayout(page)
         layout.setContentsMargins(4, 4, 4, 4)
         layout.addLayout(bar)
-        layout.addLayout(middle, 1)
+        layout.addWidget(self.array_map, 1)
+        layout.addWidget(self.legend)
         layout.addWidget(self._facts)
         layout.addLayout(below)
         self._empty = note()
@@ -151,7 +172,18 @@ class Window(QMainWindow):
         self._pages = QStackedWidget()
         self._pages.addWidget(self._empty)
         self._pages.addWidget(page)
-        self.setCentralWidget(self._pages)
+        self._views_shown = QStackedWidget()
+        self._controls_shown = QStackedWidget()
+        for workspace in self.workspaces:
+            self._views_shown.addWidget(workspace.view)
+            self._controls_shown.addWidget(Scrolling(workspace.controls))
+        self._split = QSplitter(Qt.Orientation.Horizontal)
+        self._split.addWidget(self._pages)
+        self._split.addWidget(self._views_shown)
+        self._split.setChildrenCollapsible(False)
+        self._split.splitterMoved.connect(self._remember_share)
+        self._shares = {workspace.name: workspace.share for workspace in self.workspaces}
+        self.setCentralWidget(self._split)
 
     def _make_docks(self) -> None:
         areas = Qt.DockWidgetArea
@@ -160,8 +192,7 @@ class Window(QMainWindow):
         self.setCorner(Qt.Corner.BottomRightCorner, right)
         self._docks = [
             self._dock("Bench", self.bench_panel, left),
-            self._dock("Actions on the selected cells", Scrolling(self.actions_panel), right),
-            self._dock("Network on silicon", Scrolling(self.network_panel), right),
+            self._dock("Controls", self._controls_shown, right),
             self._dock("Log", self.log_panel, bottom),
         ]
 
@@ -173,6 +204,47 @@ class Window(QMainWindow):
         dock.setWidget(content)
         self.addDockWidget(area, dock)
         return dock
+
+    def _make_bar(self) -> None:
+        """One button for each workspace, above everything."""
+        self._bar = QToolBar("Workspaces")
+        self._bar.setObjectName("Workspaces")
+        self._bar.setMovable(False)
+        self._bar.setContextMenuPolicy(Qt.ContextMenuPolicy.PreventContextMenu)
+        group = QActionGroup(self)
+        for index, workspace in enumerate(self.workspaces):
+            action = QAction(workspace.name, self)
+            action.setCheckable(True)
+            action.setShortcut(QKeySequence(f"Alt+{index + 1}"))
+            action.setToolTip(f"{workspace.about} (Alt+{index + 1})")
+            action.triggered.connect(lambda _, name=workspace.name: self.show_workspace(name))
+            group.addAction(action)
+            self._bar.addAction(action)
+        self.addToolBar(Qt.ToolBarArea.TopToolBarArea, self._bar)
+        self.controller.workspace_wanted.connect(self.show_workspace)
+        self.show_workspace(self.workspaces[0].name)
+
+    @property
+    def workspace(self) -> Workspace:
+        """The one that is shown."""
+        return self.workspaces[self._views_shown.currentIndex()]
+
+    def show_workspace(self, name: str) -> None:
+        """Show the workspace called ``name``; the map keeps its place."""
+        index = [workspace.name for workspace in self.workspaces].index(name)
+        self._bar.actions()[index].setChecked(True)
+        self._views_shown.setCurrentIndex(index)
+        self._controls_shown.setCurrentIndex(index)
+        self._docks[1].setWindowTitle(name)
+        self._share_out()
+
+    def _share_out(self) -> None:
+        width, share = self._split.width(), self._shares[self.workspace.name]
+        self._split.setSizes([round(width * (1 - share)), round(width * share)])
+
+    def _remember_share(self, *_: int) -> None:
+        map_width, view_width = self._split.sizes()
+        self._shares[self.workspace.name] = view_width / max(1, map_width + view_width)
 
     def _make_keys(self) -> None:
         QShortcut(QKeySequence("F12"), self, self.controller.outputs_off)
@@ -205,7 +277,7 @@ class Window(QMainWindow):
     def _on_selected(self) -> None:
         selection = self.array_map.selection
         self._selected.setText(f"Selected: {selection.text()}")
-        self.actions_panel.set_selection(selection)
+        self.controller.select(selection)
 
     def _on_hovered(self, cell: tuple[int, int] | None) -> None:
         self._hovered = cell

@@ -11,8 +11,7 @@ from collections import deque
 
 from PyQt5.QtCore import QObject, pyqtSignal
 
-from bench.gui.jobs import Job
-from bench.procedure import Step
+from bench.gui.jobs import Job, Told
 from bench.stopping import Stopped, StopToken
 from models.exceptions import RramBenchError
 
@@ -41,7 +40,7 @@ class Worker(QObject):
         self._jobs: deque[Job] = deque()
         self._token: StopToken | None = None
         self._ending = False
-        self._steps: deque[Step] = deque()
+        self._steps: deque[Told] = deque()
         self._announced = False
         self._thread = threading.Thread(target=self._run, name=name)
 
@@ -67,8 +66,28 @@ class Worker(QObject):
             if self._token is not None:
                 self._token.request(reason)
 
+    def pause(self) -> None:
+        """Ask the job under way to hold, with the outputs off, before its next exchange."""
+        with self._condition:
+            if self._token is not None:
+                self._token.pause()
+
+    def go_on(self) -> None:
+        """Let a job that is paused go on."""
+        with self._condition:
+            if self._token is not None:
+                self._token.go_on()
+
     def urgent(self, job: Job, reason: str) -> None:
-        """Stop the job under way, drop those that wait, and do ``job`` next."""
+        """Outputs off at once, whatever the job under way does; it stops, those that wait are dropped, ``job`` is next.
+
+        The switching off has a thread of its own: neither the window nor the job is waited for.
+        """
+        with self._condition:
+            token = self._token
+        if token is not None:
+            # No daemon: a window that closes meanwhile must not cut it short.
+            threading.Thread(target=token.emergency_off, args=(reason,), name=f"{reason} at once").start()
         self._instead(job, reason, ending=False)
 
     def end(self, last: Job | None, reason: str) -> None:
@@ -89,7 +108,7 @@ class Worker(QObject):
         for waiting in dropped:
             self.stopped.emit(waiting, f"dropped before it began: {reason}")
 
-    def take_steps(self) -> list[Step]:
+    def take_steps(self) -> list[Told]:
         """Steps reported since the last call, oldest first."""
         self._announced = False
         taken = []
@@ -126,7 +145,7 @@ class Worker(QObject):
         else:
             self.succeeded.emit(job, result)
 
-    def _report(self, step: Step) -> None:
+    def _report(self, step: Told) -> None:
         self._steps.append(step)
         # One announcement until the window has looked: a flood of steps never fills its event queue.
         if not self._announced:

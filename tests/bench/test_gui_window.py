@@ -50,7 +50,7 @@ def wait(qtbot: QtBot, condition: Callable[[], bool]) -> None:
 
 
 def wait_idle(qtbot: QtBot, window: Window) -> None:
-    wait(qtbot, lambda: window.controller.busy is None)
+    wait(qtbot, lambda: window.controller.idle)
 
 
 def close(qtbot: QtBot, window: Window) -> None:
@@ -157,7 +157,9 @@ def test_the_story_of_some_cells(qtbot: QtBot, connected: Window, world: Simulat
 
 
 def test_what_will_happen_stands_beneath_the_buttons(connected: Window) -> None:
-    shown = "\n".join(label.text() for label in connected.actions_panel.findChildren(type(connected.log_panel._text)))
+    shown = "\n".join(
+        label.text() for label in connected.actions_panel.findChildren(type(connected.log_panel.run_row._text))
+    )
     for text in ("FORM: VDDC 3 V, VDDR 3 V, 10 µs", "SET: VDDC 3.5 V, VDDR 3 V", "RESET: VDDC 4.5 V, VDDR 5 V"):
         assert text in shown
     assert "DIRECT: 0.2 V on the device, at most 1 mA" in shown
@@ -225,7 +227,7 @@ def test_a_network_is_inferred_on_the_array(qtbot: QtBot, connected: Window) -> 
     panel = connected.network_panel
     assert panel.accuracy("software") == "100.00%"
     running: list[str] = []
-    connected.controller.progressed.connect(lambda step, left: running.append(panel.accuracy("xnor")))
+    connected.controller.progressed.connect(lambda job, step, left: running.append(panel.accuracy("xnor")))
     panel.infer_button.click()
     wait_idle(qtbot, connected)
     assert "100.00%" in running
@@ -251,7 +253,7 @@ def test_a_network_file_is_opened_or_refused(qtbot: QtBot, window: Window, tmp_p
 def test_stop_ends_a_run_with_its_outputs_off(qtbot: QtBot, connected: Window, world: SimulatedBench) -> None:
     begin_long_run(qtbot, connected)
     assert not is_off(world)
-    connected.log_panel.stop_button.click()
+    connected.log_panel.run_row.stop_button.click()
     wait_idle(qtbot, connected)
     wait(qtbot, lambda: "Outputs off" in last_line(connected))
     wait(qtbot, lambda: "board: 0 V and off; smu: 0 V and off; supply: 0 V and off" in last_line(connected))

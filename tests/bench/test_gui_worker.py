@@ -37,7 +37,7 @@ def worker() -> Iterator[Worker]:
 
 
 def job(work: object, title: str = "job") -> Job:
-    return Job(Purpose.NETWORK, title, work)  # type: ignore[arg-type]
+    return Job(Purpose.STUDY, title, work)  # type: ignore[arg-type]
 
 
 def wait_for_stop(token: StopToken, report: Report) -> None:

@@ -1,0 +1,26 @@
+"""A workspace: what the window offers for one kind of work, beside the map that is always there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from PyQt5.QtWidgets import QWidget
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """One kind of work.
+
+    Attributes:
+        name: on its button; short.
+        about: one line, the button's tool tip.
+        controls: what is set and pressed; stands on the right of the window.
+        view: what is looked at; stands beside the map.
+        share: of the width between the bench and the controls that the view takes; the map has the rest.
+    """
+
+    name: str
+    about: str
+    controls: QWidget
+    view: QWidget
+    share: float
