@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from bench.config import parse_bench_file
 from bench.session import Bench, connect
 from drivers.simulated.bench import SimulatedBench
+
+if TYPE_CHECKING:
+    from pytestqt.qtbot import QtBot
+
+    from bench.gui.window import Window
 
 SEED = 11
 
@@ -26,3 +33,30 @@ def bench(world: SimulatedBench) -> Iterator[Bench]:
     text = world.bench_file()
     with connect(parse_bench_file(text, "test bench"), text) as session:
         yield session
+
+
+@pytest.fixture
+def window(qtbot: QtBot, tmp_path: Path) -> Iterator[Window]:
+    """The window on a laptop's screen, not connected; it is closed, and the bench left, after the test."""
+    from bench.gui.window import Window
+    from tests.bench.gui_window import close
+
+    shown = Window()
+    shown.controller.folder = tmp_path / "runs"
+    shown.resize(1366, 768)
+    shown.show()
+    yield shown
+    close(qtbot, shown)
+
+
+@pytest.fixture
+def connected(qtbot: QtBot, window: Window, world: SimulatedBench, tmp_path: Path) -> Window:
+    """The window, connected to ``world``."""
+    from tests.bench.gui_window import wait_idle
+
+    world.write_bench_file(tmp_path / "bench.toml")
+    window.bench_panel.choose(str(tmp_path / "bench.toml"), 0)
+    window.bench_panel.connect_button.click()
+    wait_idle(qtbot, window)
+    assert window.controller.bench is not None, window.log_panel.lines()
+    return window

@@ -135,7 +135,8 @@ TILE = {"layer": 0, "rows": [0, -1], "cols": [1]}
         ("{", "is not JSON"),
         ("[]", "its schema is None"),
         ('{"schema": "rram-bench plan 1", "schema": 1}', "has a field twice"),
-        ({"schema": "rram-bench plan 2"}, "its schema is 'rram-bench plan 2'; this program reads 'rram-bench plan 1'"),
+        ({"schema": "rram-bench plan 3"}, "its schema is 'rram-bench plan 3'; this program reads 'rram-bench plan 1'"),
+        ({"schema": "rram-bench plan 2"}, "it is for several chips: give the bench of each"),
         ({"colour": 1}, r"missing fields \[\], unknown fields \['colour'\]"),
         ({"network": 7}, "network is 7, expected str"),
         ({"network_sha256": "abc"}, "network_sha256 is 'abc', expected the 64 digits"),
@@ -167,7 +168,7 @@ def test_a_picture_of_many_tiles_shows_the_first_and_says_so() -> None:
     network = fully_connected((200, 100, 10), values=(-1, 1))
     array = Geometry(10, 10)
     stuck = stuck_at_random(array, 0.05, 0)
-    figure = plan_figure(plan_network(network, array, stuck), network, stuck)
+    figure = plan_figure(plan_network(network, array, stuck), network, {"A7": stuck})
     titles = [text.get_text() for text in figure.axes[0].texts if not text.get_text().isdigit()]
     assert titles[0].startswith("test on 10 × 10 cells of chip A7: 210 tiles, 21000 cells used")
     assert titles[1].startswith("layer 1, linear, matrix 100 × 200: the first 64 of 200 tiles")
