@@ -10,6 +10,7 @@ Layers of every kind are products of the matrix that lies on the array with vect
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -44,6 +45,7 @@ from models.prediction import InferenceMode
 
 if TYPE_CHECKING:
     from bench.error_map import ErrorMap
+    from bench.meeting import Meeting
 
 BATCH = 64
 
@@ -75,9 +77,11 @@ class Task:
         inputs: ``(presentations * n, width)`` what enters the first layer.
         labels: ``(n,)``.
         software: ``(n,)`` class answered by the integer network in software.
-        plan: how it is laid on the array, or None for the plain one of the array at hand.
+        plan: how it is laid on the array, or None for the plain one of the array at hand; with ``meeting`` the part
+            that lies on one of several chips.
         error_map: cells of the chip known to be stuck, or None.
         images_sha256: digest of the images.
+        meeting: where the chips join their sums that infer together, or None for one that is alone.
     """
 
     network: IntegerNetwork
@@ -87,6 +91,7 @@ class Task:
     plan: Plan | None = None
     error_map: ErrorMap | None = None
     images_sha256: str = ""
+    meeting: Meeting | None = None
 
     @property
     def about(self) -> dict[str, str]:
@@ -97,6 +102,7 @@ class Task:
             "network_sha256": self.network.sha256,
             "data_sha256": hashlib.sha256(f"{self.images_sha256} {_digest(self.labels)}".encode()).hexdigest(),
             "plan_sha256": _digest(*(part for one in tiles for part in (one.rows, one.cols))) if tiles else "",
+            **({} if self.meeting is None else {"chips": json.dumps(self.meeting.chips)}),
         }
 
     def plan_for(self, chip: Chip) -> Plan:
@@ -107,9 +113,10 @@ class Task:
                 of so many samples do not fit into memory.
         """
         plan = plan_network(self.network, chip.geometry) if self.plan is None else self.plan
-        plan.check(self.network, chip.geometry, chip.chip_id)
+        check = plan.check if self.meeting is None else plan.check_part
+        check(self.network, chip.geometry, chip.chip_id)
         check_senses_zeros(self.network, chip)
-        check_memory(len(self.inputs), self.network.layers)
+        check_memory(len(self.inputs), self.network.layers, 1 if self.meeting is None else len(self.meeting.chips))
         return plan
 
     def classes(self, scores: NDArray[np.int32]) -> NDArray[np.int64]:
@@ -248,6 +255,10 @@ class _Inference:
                 one.begin(layer)
             for number, tile in self._plan.of_layer(index):
                 yield from self._tile(layer, number, tile, last)
+            if task.meeting is not None:
+                together = yield from task.meeting.join(index, [one.sums for one in self._passes])
+                for one, sums in zip(self._passes, together, strict=True):
+                    one.sums = sums
             exact = yield from in_portions(layer.sums, wanted, f"layer {index + 1} in software")
             wanted = task.classes(layer.scores(exact)) if last else layer.activate(exact)
             facts = {}
@@ -283,7 +294,7 @@ class _Inference:
         programming, on = put_on_array(self._chip, number, tile, layer.weights, self._parameters.attempts, keep)
         self._account(tile, programming, on.sensed)
         yield tile_record(programming, on, self._chip.geometry)
-        final = last and number == total - 1
+        final = last and number == total - 1 and self._task.meeting is None
         for one in self._passes:
             pause = Pause()
             for portion in one.through(layer, on, self._chip):

@@ -247,18 +247,22 @@ class Totals:
         return {"raw": self.raw_errors, "after_verify": self.failed}
 
 
-def check_memory(samples: int, layers: Sequence[Layer]) -> None:
+def check_memory(samples: int, layers: Sequence[Layer], chips: int = 1) -> None:
     """Refuse more presented samples than the sums of each of ``layers`` can be held of.
+
+    Args:
+        chips: how many infer at the same time, each with sums of its own.
 
     Raises:
         UserMistake: fewer samples at a time would do.
     """
     for layer in layers:
-        each = layer.positions * len(layer.weights)
+        each = layer.positions * len(layer.weights) * chips
         if samples * each > MOST_SUMS:
+            on = "" if chips == 1 else f" on each of {chips} chips"
             raise UserMistake(
-                f"{samples} presented samples with {layer.positions} x {len(layer.weights)} sums each do not fit into "
-                f"memory; infer at most {MOST_SUMS // each} at a time (--samples)"
+                f"{samples} presented samples with {layer.positions} x {len(layer.weights)} sums each{on} do not fit "
+                f"into memory; infer at most {MOST_SUMS // each} at a time (--samples)"
             )
 
 

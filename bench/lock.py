@@ -67,6 +67,11 @@ class BenchLock:
         self._folder = lock_folder() if folder is None else folder
         self._held: list[tuple[filelock.FileLock, Path]] = []
 
+    @property
+    def resources(self) -> dict[str, str]:
+        """What it claims: each resource as it was named, by the one spelling for all of its names."""
+        return dict(self._resources)
+
     def acquire(self) -> None:
         """Take all locks at once, without waiting.
 

@@ -8,7 +8,7 @@ are known.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -98,7 +98,7 @@ class Tile:
 
 @dataclass(frozen=True)
 class Plan:
-    """How a network is laid on an array, tile after tile.
+    """How a network is laid on an array, tile after tile; or part of one, whose rest lies on other chips.
 
     Attributes:
         network: name of the network.
@@ -136,7 +136,10 @@ class Plan:
         return [(number, tile) for number, tile in enumerate(self.tiles) if tile.layer == index]
 
     def places(self, index: int, shape: tuple[int, int]) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
-        """Array row and array column on which each weight of a layer of ``shape`` lies, two arrays of ``shape``."""
+        """Array row and array column on which each weight of a layer of ``shape`` lies, two arrays of ``shape``.
+
+        -1 where the weight lies on another chip.
+        """
         row_of, col_of = np.full(shape, NONE, dtype=np.int16), np.full(shape, NONE, dtype=np.int16)
         for _, tile in self.of_layer(index):
             array_rows, array_cols = np.flatnonzero(tile.rows != NONE), np.flatnonzero(tile.cols != NONE)
@@ -150,6 +153,15 @@ class Plan:
         Raises:
             UserMistake: another network, array or chip, or a plan that does not hold each weight exactly once.
         """
+        self.check_part(network, array, chip_id)
+        check_complete((self,), network)
+
+    def check_part(self, network: IntegerNetwork, array: Geometry, chip_id: str | None = None) -> None:
+        """Like :meth:`check`, for a plan that may hold only some of the weights.
+
+        Raises:
+            UserMistake: another network, array or chip, or tiles that fit neither.
+        """
         if self.network_sha256 != network.sha256:
             raise UserMistake(f"this plan is for another network, {self.network}; make one with: rram-bench map")
         if self.array != array:
@@ -160,23 +172,14 @@ class Plan:
                 f"this plan avoids the weak cells of chip {self.chip_id}, and chip {chip_id} is in the socket; "
                 "make a plan for it, or one without an error map"
             )
-        self._check_complete(network)
-
-    def _check_complete(self, network: IntegerNetwork) -> None:
         orders = [tile.layer for tile in self.tiles]
         if orders != sorted(orders) or not set(orders) <= set(range(len(network.layers))):
             raise UserMistake("the tiles of this plan are not in the order of the network's layers")
-        for index, layer in enumerate(network.layers):
-            held = np.zeros(layer.weights.shape, dtype=np.int64)
-            for number, tile in self.of_layer(index):
-                rows, cols = tile.rows[tile.rows != NONE], tile.cols[tile.cols != NONE]
-                fits = len(tile.rows) <= self.array.rows and len(tile.cols) <= self.array.cols
-                inside = _within(rows, len(held)) and _within(cols, layer.weights.shape[1])
-                if not (fits and inside):
-                    raise UserMistake(f"tile {number + 1} of this plan fits neither its layer nor its array")
-                np.add.at(held, np.ix_(rows, cols), 1)
-            if (held != 1).any():
-                raise UserMistake(f"this plan does not hold each weight of layer {index + 1} exactly once")
+        for number, tile in enumerate(self.tiles):
+            rows, cols = network.layers[tile.layer].weights.shape
+            fits = len(tile.rows) <= self.array.rows and len(tile.cols) <= self.array.cols
+            if not (fits and _within(tile.rows, rows) and _within(tile.cols, cols)):
+                raise UserMistake(f"tile {number + 1} of this plan fits neither its layer nor its array")
 
     def summary(self) -> dict[str, Any]:
         """The plan as plain data: totals, and what each tile holds."""
@@ -213,16 +216,35 @@ def plan_network(network: IntegerNetwork, array: Geometry, error_map: ErrorMap |
     return place(plan, network, error_map)
 
 
-def cut(index: int, layer: Layer, array: Geometry) -> Iterator[Tile]:
-    """The tiles of one layer, in order, each row and column where it comes."""
-    rows, cols = layer.weights.shape
-    for row0 in range(0, rows, array.rows):
-        for col0 in range(0, cols, array.cols):
-            yield Tile(index, _span(row0, array.rows, rows), _span(col0, array.cols, cols))
+def cut(
+    index: int, layer: Layer, array: Geometry, rows: range | None = None, cols: range | None = None
+) -> Iterator[Tile]:
+    """The tiles of one layer, or of a block of its matrix, in order, each row and column where it comes."""
+    rows = range(len(layer.weights)) if rows is None else rows
+    cols = range(layer.weights.shape[1]) if cols is None else cols
+    for row0 in rows[:: array.rows]:
+        for col0 in cols[:: array.cols]:
+            yield Tile(index, _span(row0, array.rows, rows.stop), _span(col0, array.cols, cols.stop))
+
+
+def check_complete(parts: Sequence[Plan], network: IntegerNetwork) -> None:
+    """Refuse plans, each checked as a part, that do not hold each weight of ``network`` exactly once together.
+
+    Raises:
+        UserMistake: a weight is missing, or held twice.
+    """
+    for index, layer in enumerate(network.layers):
+        held = np.zeros(layer.weights.shape, dtype=np.int64)
+        for part in parts:
+            for _, tile in part.of_layer(index):
+                np.add.at(held, np.ix_(tile.rows[tile.rows != NONE], tile.cols[tile.cols != NONE]), 1)
+        if (held != 1).any():
+            raise UserMistake(f"this plan does not hold each weight of layer {index + 1} exactly once")
 
 
 def _within(indices: Indices, size: int) -> bool:
-    return len(indices) > 0 and bool(indices.min() >= 0) and bool(indices.max() < size)
+    held = indices[indices != NONE]
+    return len(held) > 0 and bool(held.min() >= 0) and bool(held.max() < size)
 
 
 def _span(first: int, most: int, end: int) -> Indices:

@@ -18,9 +18,9 @@ from bench.error_map import ErrorMap
 from bench.procedures.characterise import CHARACTERISE
 from calibration.device_fit import fixed_outputs, sensed_patterns
 from calibration.estimate import Estimate
-from calibration.typed_errors import TYPES, turned_gains, typed_errors
+from calibration.typed_errors import TYPES, TurnedAnswers, turned_answers, turned_noise, typed_errors
 from data.runs import Run, RunStatus
-from models.error_rates import CellErrors, Counted, EstimatedRate, MeasuredMap, ReadErrorRates
+from models.error_rates import CellErrors, Counted, EstimatedRate, MeasuredMap, ReadErrorRates, TurnedErrors
 from models.exceptions import UserMistake
 
 _NEVER = EstimatedRate(0.0, 0.0, 0.0)
@@ -32,7 +32,8 @@ class KnownChip:
 
     Attributes:
         cells: stuck cells and errors of each cell.
-        rates: what is known of all cells together only: fixed outputs in XNOR.
+        rates: what is known of all cells together only: of XNOR, fixed outputs of a binary chip, and the noise of
+            zeros at an input of -1.
     """
 
     cells: MeasuredMap
@@ -68,30 +69,53 @@ def known_chip(runs: Sequence[Run], error_map: ErrorMap) -> KnownChip:
         errors(found.transient, found.senses),
         errors(found.steady, found.programmings),
     )
-    fixed = fixed_outputs(chosen[-1])
-    rates = ReadErrorRates(_NEVER, _NEVER, _NEVER, _NEVER if fixed is None else _rate(fixed))
     if cells.tells_zeros:
-        steady, noise = _turned(chosen[-1])
-        rates = replace(rates, turned_gain=_rate(steady), turned_noise=_rate(noise))
-    return KnownChip(cells, rates)
+        noise = _rate(_noise(chosen[-1]))
+        turned = reduce(add, (_turned(run, ~stuck) for run in chosen))
+        return KnownChip(
+            replace(
+                cells,
+                turned=TurnedErrors(
+                    Counted(turned.fixed, turned.weights),
+                    Counted(turned.lost, turned.weights),
+                    Counted(turned.turned, turned.zeros),
+                    turned.up,
+                    turned.down,
+                ),
+            ),
+            ReadErrorRates(_NEVER, _NEVER, _NEVER, turned_noise=noise),
+        )
+    fixed = fixed_outputs(chosen[-1])
+    return KnownChip(cells, ReadErrorRates(_NEVER, _NEVER, _NEVER, _NEVER if fixed is None else _rate(fixed)))
 
 
 def _rate(estimate: Estimate) -> EstimatedRate:
     return EstimatedRate(estimate.value, estimate.low, estimate.high)
 
 
-def _turned(run: Run) -> tuple[Estimate, Estimate]:
-    """How often zeros answer in XNOR with -1: steadily, and now and then.
+def _turned(run: Run, good: NDArray[np.bool_]) -> TurnedAnswers:
+    """What each cell answers in XNOR with -1."""
+    targets, senses, _ = sensed_patterns(run)
+    return turned_answers(targets, senses, _sums(run, "xnor_cells"), good)
+
+
+def _noise(run: Run) -> Estimate:
+    """How often zeros answer in XNOR with -1 now and then."""
+    zeros = np.sign(sensed_patterns(run)[1].sum(axis=1, dtype=np.int64)) == 0
+    return turned_noise(_sums(run, "xnor_inputs"), zeros.sum(axis=2), zeros[0].size)
+
+
+def _sums(run: Run, table: str) -> NDArray[np.integer]:
+    """Sums of a table of products, ``(patterns, repeats, ...)``, those with one input for all columns at -1 alone.
 
     Raises:
         UserMistake: it was not measured.
     """
-    products = run.read("xnor_inputs") if "xnor_inputs" in run.tables else {}
-    if not products or not (turned := products["input"] == -1).any():
+    products = run.read(table) if table in run.tables else {}
+    if not products or not len(products["pattern"]):
         raise UserMistake(
             f"{run.path}: zeros in XNOR were not measured; characterise the whole array, xnor_repeats above 1"
         )
-    read = np.sign(sensed_patterns(run)[1].sum(axis=1, dtype=np.int64))
+    wanted = products["input"] == -1 if "input" in products else np.ones(len(products["pattern"]), dtype=bool)
     patterns = run.read("patterns", ["pattern"])["pattern"]
-    sums = np.stack([products["sum"][turned & (products["pattern"] == one)] for one in patterns])
-    return turned_gains(read.sum(axis=2), sums, (read == 0).sum(axis=2), read[0].size)
+    return np.stack([products["sum"][wanted & (products["pattern"] == one)] for one in patterns])

@@ -62,7 +62,7 @@ def place(plan: Plan, network: IntegerNetwork, error_map: ErrorMap) -> Plan:
         UserMistake: the plan is for another network, or the map is of an array of another size or of another chip.
     """
     error_map.check(plan.array, plan.chip_id)
-    plan.check(network, plan.array)
+    plan.check_part(network, plan.array)
     weighed = [influence(network, index) for index in range(len(network.layers))]
     errors = error_map.errors
     tiles = tuple(_placed(tile, network.layers[tile.layer].weights, weighed[tile.layer], errors) for tile in plan.tiles)
@@ -97,8 +97,9 @@ def harm(plan: Plan, network: IntegerNetwork, error_map: ErrorMap) -> Harm:
     weak = total = 0.0
     for index, layer in enumerate(network.layers):
         at = plan.places(index, layer.weights.shape)
-        here = error_map.stuck[at]
-        errors = error_map.errors[layer.weights + 1, *at]
+        held = at[0] != NONE
+        here = held & error_map.stuck[at]
+        errors = np.where(held, error_map.errors[layer.weights + 1, *at], 0.0)
         stuck += int(here.sum())
         wrong += int((here & (error_map.stuck_value[at] != layer.weights)).sum())
         weak += float(errors[~here].sum())
@@ -116,7 +117,8 @@ def with_stuck(network: IntegerNetwork, plan: Plan, error_map: ErrorMap) -> Inte
 
     def read(index: int, layer: Layer) -> Weights:
         at = plan.places(index, layer.weights.shape)
-        return np.where(error_map.stuck[at], error_map.stuck_value[at], layer.weights).astype(np.int8)
+        here = (at[0] != NONE) & error_map.stuck[at]
+        return np.where(here, error_map.stuck_value[at], layer.weights).astype(np.int8)
 
     return network.with_weights([read(index, layer) for index, layer in enumerate(network.layers)])
 

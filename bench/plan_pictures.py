@@ -1,9 +1,11 @@
-"""A picture of a plan: for each layer its tiles as they lie on the array, with what is known of the chip's cells."""
+"""A picture of a plan: for each layer, and each of several chips, the tiles as they lie on the array, with what is known
+of the chip's cells."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -11,6 +13,7 @@ from bench.figures.maps import WEIGHT_LABELS
 from bench.figures.records import plural
 from bench.figures.style import BLACK, DPI
 from bench.mapping import NONE, Plan, Tile
+from bench.several_chips import SharedPlan
 from data.atomic import replacing
 from models.cells import Geometry, Weights
 from models.integer import IntegerNetwork
@@ -37,54 +40,82 @@ MOST_MARKS = 400
 """Stuck cells that are marked on a tile one by one; with more the tile could not be seen."""
 
 
-def plan_picture(plan: Plan, network: IntegerNetwork, path: Path, error_map: ErrorMap | None = None) -> Path:
+class _Block(NamedTuple):
+    """The tiles of one layer on one chip."""
+
+    part: Plan
+    error_map: ErrorMap | None
+    layer: int
+    tiles: list[tuple[int, Tile]]
+
+    @property
+    def high(self) -> float:
+        """Height of a tile in inches."""
+        return TILE_INCHES * float(np.clip(self.part.array.rows / self.part.array.cols, 0.5, 1.5))
+
+
+def plan_picture(
+    plan: Plan | SharedPlan, network: IntegerNetwork, path: Path, error_maps: Mapping[str, ErrorMap] | None = None
+) -> Path:
     """Draw a plan into a PNG.
 
     Raises:
         UserMistake: it cannot be written there.
     """
     with replacing(path, "picture") as partial:
-        plan_figure(plan, network, error_map).savefig(partial, dpi=DPI, format="png")
+        plan_figure(plan, network, error_maps).savefig(partial, dpi=DPI, format="png")
     return path
 
 
-def plan_figure(plan: Plan, network: IntegerNetwork, error_map: ErrorMap | None = None) -> Figure:
-    """The tiles of each layer, the first of them where there are many, with their weights in colours.
+def plan_figure(
+    plan: Plan | SharedPlan, network: IntegerNetwork, error_maps: Mapping[str, ErrorMap] | None = None
+) -> Figure:
+    """The tiles of each layer, chip by chip, the first of them where there are many, with their weights in colours.
 
     Args:
-        error_map: of the chip; its stuck cells are marked on every tile that has a weight there.
+        error_maps: by the names of the chips; their stuck cells are marked on every tile that has a weight there.
     """
     from matplotlib.figure import Figure
 
-    shown_layers = min(len(network.layers), DOWN)
-    lines = _lines([len(plan.of_layer(index)) for index in range(shown_layers)])
-    high = TILE_INCHES * float(np.clip(plan.array.rows / plan.array.cols, 0.5, 1.5))
-    step = np.array([TILE_INCHES + GAP_INCHES, high + 0.1])
-    size = np.array([0.4 + ACROSS * step[0], 1.15 + sum(lines) * step[1] + TITLE_INCHES * shown_layers])
+    parts = (plan,) if isinstance(plan, Plan) else plan.parts
+    known = {} if error_maps is None else error_maps
+    blocks = [
+        _Block(part, None if part.chip_id is None else known.get(part.chip_id), index, part.of_layer(index))
+        for index in range(len(network.layers))
+        for part in parts
+        if part.of_layer(index)
+    ]
+    shown = blocks[:DOWN]
+    lines = _lines([len(block.tiles) for block in shown])
+    across = TILE_INCHES + GAP_INCHES
+    height = sum(count * (block.high + 0.1) for count, block in zip(lines, shown, strict=True))
+    size = np.array([0.4 + ACROSS * across, 1.15 + height + TITLE_INCHES * len(shown)])
     figure = Figure(figsize=tuple(size))
     # one set of axes in inches for everything: one for each tile would take seconds
     axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
     axes.set_axis_off()
     axes.set(xlim=(0.0, size[0]), ylim=(0.0, size[1]))
-    axes.text(0.2, size[1] - 0.3, _title(plan, shown_layers, len(network.layers)), fontsize=10)
+    axes.text(0.2, size[1] - 0.3, _title(plan, network, len(shown), len(blocks)), fontsize=10)
     top = size[1] - 0.4
-    for index in range(shown_layers):
-        tiles = plan.of_layer(index)[: lines[index] * ACROSS]
-        axes.text(0.2, top - 0.26, _layer_title(plan, network, index, len(tiles)), fontsize=8.5)
+    for count, block in zip(lines, shown, strict=True):
+        tiles = block.tiles[: count * ACROSS]
+        chip = "" if len(parts) == 1 else f", {_chip(parts, block.part)}"
+        axes.text(0.2, top - 0.26, _block_title(block, network, len(tiles), chip), fontsize=8.5)
         top -= TITLE_INCHES
         for place, (number, tile) in enumerate(tiles):
-            down, across = divmod(place, ACROSS)
-            left, bottom = 0.4 + across * step[0], top - down * step[1] - high
-            extent = (left, left + TILE_INCHES, bottom, bottom + high)
-            _draw_tile(axes, extent, plan.array, tile, network.layers[index].weights, error_map)
-            axes.text(left - 0.03, bottom + high, str(number + 1), fontsize=6, ha="right", va="top")
-        top -= lines[index] * step[1]
-    _legend(figure, error_map)
+            down, right = divmod(place, ACROSS)
+            left, bottom = 0.4 + right * across, top - down * (block.high + 0.1) - block.high
+            extent = (left, left + TILE_INCHES, bottom, bottom + block.high)
+            weights = network.layers[block.layer].weights
+            _draw_tile(axes, extent, block.part.array, tile, weights, block.error_map)
+            axes.text(left - 0.03, bottom + block.high, str(number + 1), fontsize=6, ha="right", va="top")
+        top -= count * (block.high + 0.1)
+    _legend(figure, any(block.error_map is not None for block in shown))
     return figure
 
 
 def _lines(tiles: list[int]) -> list[int]:
-    """Rows of tiles for each layer: one at least, and the rest to the layers that are not yet shown whole."""
+    """Rows of tiles for each block: one at least, and the rest to the blocks that are not yet shown whole."""
     wanted = [-(-count // ACROSS) for count in tiles]
     given = [1] * len(tiles)
     while sum(given) < DOWN and (short := [i for i, lines in enumerate(given) if lines < wanted[i]]):
@@ -92,23 +123,40 @@ def _lines(tiles: list[int]) -> list[int]:
     return given
 
 
-def _title(plan: Plan, shown: int, layers: int) -> str:
-    cells = len(plan.tiles) * plan.array.cells
-    chip = "any chip" if plan.chip_id is None else f"chip {plan.chip_id}"
+def _chip(parts: Sequence[Plan], part: Plan) -> str:
+    """How a chip is called: by its name, or by its place in the plan."""
+    return f"chip {part.chip_id}" if part.chip_id is not None else f"chip {parts.index(part) + 1}"
+
+
+def _title(plan: Plan | SharedPlan, network: IntegerNetwork, shown: int, blocks: int) -> str:
+    if isinstance(plan, Plan):
+        parts: Sequence[Plan] = (plan,)
+        chip = "any chip" if plan.chip_id is None else f"chip {plan.chip_id}"
+        arrays = f"{plan.array.rows} × {plan.array.cols} cells of {chip}"
+        left_out = f"layers 1 to {shown} of {len(network.layers)}"
+    else:
+        parts = plan.parts
+        sizes = (f"{_chip(parts, part)} ({part.array.rows} × {part.array.cols})" for part in parts)
+        arrays = ", ".join(sizes)
+        left_out = f"the first {shown} of {blocks} shares"
+    tiles, used = sum(len(part.tiles) for part in parts), sum(part.used for part in parts)
+    wasted = sum(part.wasted for part in parts)
     text = (
-        f"{plan.network} on {plan.array.rows} × {plan.array.cols} cells of {chip}: {plural(len(plan.tiles), 'tile')}, "
-        f"{plan.used} cells used, {plan.wasted} ({plan.wasted / cells:.0%}) left unused"
+        f"{plan.network} on {arrays}: {plural(tiles, 'tile')}, {used} cells used, {wasted} "
+        f"({wasted / (used + wasted):.0%}) left unused"
     )
-    return text if shown == layers else f"{text}; layers 1 to {shown} of {layers}"
+    return text if shown == blocks else f"{text}; {left_out}"
 
 
-def _layer_title(plan: Plan, network: IntegerNetwork, index: int, shown: int) -> str:
-    layer, tiles = network.layers[index], plan.of_layer(index)
+def _block_title(block: _Block, network: IntegerNetwork, shown: int, chip: str) -> str:
+    layer, tiles = network.layers[block.layer], block.tiles
     rows, cols = layer.weights.shape
     used = sum(tile.cells for _, tile in tiles)
-    share = used / (len(tiles) * plan.array.cells)
+    share = used / (len(tiles) * block.part.array.cells)
     which = plural(len(tiles), "tile") if shown == len(tiles) else f"the first {shown} of {len(tiles)} tiles"
-    return f"layer {index + 1}, {layer.kind}, matrix {rows} × {cols}: {which}, {share:.0%} of their cells used"
+    return (
+        f"layer {block.layer + 1}, {layer.kind}, matrix {rows} × {cols}{chip}: {which}, {share:.0%} of their cells used"
+    )
 
 
 def _draw_tile(
@@ -138,7 +186,7 @@ def _draw_tile(
         axes.scatter(x, y, s=11.0, marker="o", facecolors=inside, edgecolors=BLACK, linewidths=0.8, zorder=2)
 
 
-def _legend(figure: Figure, error_map: ErrorMap | None) -> None:
+def _legend(figure: Figure, stuck: bool) -> None:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
@@ -148,7 +196,7 @@ def _legend(figure: Figure, error_map: ErrorMap | None) -> None:
     ]
     handles.append(Patch(facecolor=WASTED, edgecolor=EDGE, label="not used"))
     handles.append(Patch(facecolor=PADDING, edgecolor=EDGE, label="padding"))
-    if error_map is not None:
+    if stuck:
         marks = (("stuck cell that reads its weight", "none"), ("stuck cell that reads another", BLACK))
         handles += [
             Line2D([], [], linestyle="", marker="o", markerfacecolor=inside, markeredgecolor=BLACK, label=label)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -36,14 +37,14 @@ class Cost:
     Attributes:
         sets, resets: pulses on all devices together.
         energy_j: that they put into the devices, at most.
-        seconds: moving the rails and the senses that verify each tile included.
-        scaled: whether ``seconds`` is scaled up from the first :data:`DRY_TILES` tiles.
+        layer_seconds: of each layer, moving the rails and the senses that verify each tile included.
+        scaled: whether they are scaled up from the first :data:`DRY_TILES` tiles.
     """
 
     sets: int
     resets: int
     energy_j: float
-    seconds: float
+    layer_seconds: tuple[float, ...]
     scaled: bool
 
     @property
@@ -51,9 +52,25 @@ class Cost:
         """SET and RESET pulses together."""
         return self.sets + self.resets
 
+    @property
+    def seconds(self) -> float:
+        """Of all layers together."""
+        return sum(self.layer_seconds)
+
     def as_plain(self) -> dict[str, Any]:
         """For JSON."""
-        return {"pulses": self.pulses, **asdict(self)}
+        return {"pulses": self.pulses, "seconds": self.seconds, **asdict(self)}
+
+
+def cost_together(costs: Sequence[Cost]) -> Cost:
+    """What several chips take that program at the same time: each layer lasts as long as on the slowest of them."""
+    return Cost(
+        sum(cost.sets for cost in costs),
+        sum(cost.resets for cost in costs),
+        sum(cost.energy_j for cost in costs),
+        tuple(max(layer) for layer in zip(*(cost.layer_seconds for cost in costs), strict=True)),
+        any(cost.scaled for cost in costs),
+    )
 
 
 def programming_cost(plan: Plan, network: IntegerNetwork, config: BenchFile, keep_right: bool = False) -> Cost:
@@ -83,23 +100,25 @@ def programming_cost(plan: Plan, network: IntegerNetwork, config: BenchFile, kee
         pulse_energy_j(model, polarity, point.rails.vddc_v, point.rails.vddr_v, point.width_s)
         for polarity, point in ((Polarity.SET, points.set), (Polarity.RESET, points.reset))
     )
-    tried = min(len(plan.tiles), DRY_TILES)
-    seconds = _dry_seconds(replace(plan, tiles=plan.tiles[:tried]), network, config, keep_right)
-    return Cost(
-        sets,
-        resets,
-        sets * set_j + resets * reset_j,
-        seconds * len(plan.tiles) / tried,
-        tried < len(plan.tiles),
-    )
+    tried = replace(plan, tiles=plan.tiles[:DRY_TILES])
+    seconds = _dry_seconds(tried, network, config, keep_right)
+    seconds += [sum(seconds) / len(seconds)] * (len(plan.tiles) - len(seconds)) if seconds else []
+    by_layer = [
+        sum(took for took, tile in zip(seconds, plan.tiles, strict=True) if tile.layer == index)
+        for index in range(len(network.layers))
+    ]
+    return Cost(sets, resets, sets * set_j + resets * reset_j, tuple(by_layer), len(plan.tiles) > DRY_TILES)
 
 
-def _dry_seconds(plan: Plan, network: IntegerNetwork, config: BenchFile, keep_right: bool) -> float:
+def _dry_seconds(plan: Plan, network: IntegerNetwork, config: BenchFile, keep_right: bool) -> list[float]:
+    """What each tile takes."""
     world = DryWorld(config, obeys=True, virgin=False)
     chip, _ = dry_chip(world)
+    moments = [world.seconds]
     for target, used in _laid(plan, network):
         chip.program(target, used, attempts=1, keep_right=keep_right)
-    return world.seconds
+        moments.append(world.seconds)
+    return [after - before for before, after in itertools.pairwise(moments)]
 
 
 def _laid(plan: Plan, network: IntegerNetwork) -> Iterator[tuple[Weights, NDArray[np.bool_]]]:
@@ -117,6 +136,8 @@ def ordered(plan: Plan, network: IntegerNetwork) -> Plan:
     tiles = []
     for index in range(len(network.layers)):
         own = [tile for _, tile in plan.of_layer(index)]
+        if not own:
+            continue  # the layer lies on other chips
         laid = list(_laid(replace(plan, tiles=tuple(own)), network))
         targets = np.stack([target.ravel() for target, _ in laid])
         used = np.stack([mask.ravel() for _, mask in laid])

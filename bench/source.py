@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from bench.config import BenchFile, Points, explain, load_bench_file, parse_bench_file
-from bench.session import SIMULATED, Bench, connect, simulated_bench
+from bench.session import SIMULATED, Bench, claim_bench, connect, simulated_bench
 from data.runs import Run
 from models.exceptions import UserMistake
 
@@ -37,6 +37,29 @@ def bench_config(source: str | Path) -> BenchFile:
         return load_bench_file(Path(source))[0]
     text = (files("data") / "benches" / "simulated.toml").read_text(encoding="utf-8")
     return parse_bench_file(text.replace("\n[chip]\n", _FURTHER + "\n[chip]\n", 1), "bench file of the simulated bench")
+
+
+def check_apart(sources: Sequence[str]) -> None:
+    """Refuse benches of which two would drive the same instrument or the same chip; nothing is opened.
+
+    Simulated benches that a command starts itself are apart.
+
+    Raises:
+        UserMistake: a resource, or a chip, that two bench files name; or a bench file with a mistake.
+    """
+    claimed: dict[str, str] = {}
+    for source in sources:
+        if source == SIMULATED:
+            continue
+        config = bench_config(source)
+        claims = {f"resource {key}": name for key, name in claim_bench(config).resources.items()}
+        claims |= {} if config.chip.id is None else {f"chip {config.chip.id}": f"chip {config.chip.id}"}
+        for key, name in claims.items():
+            if key in claimed:
+                raise UserMistake(
+                    f"{name} is on both benches {claimed[key]} and {source}; each chip needs a bench of its own"
+                )
+            claimed[key] = source
 
 
 def parse_overrides(settings: Sequence[str]) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -40,13 +41,23 @@ class StagedRuns:
     def run(self, text: str, procedure: Procedure, parameters: Parameters, resume: Run | None = None) -> RunResult:
         """Run a procedure as a stage called ``text``; see :func:`bench.runner.run`."""
         self.stages.stage(text)
+        return self.run_quietly(procedure, parameters, self.stages.step, resume)
+
+    def run_quietly(
+        self,
+        procedure: Procedure,
+        parameters: Parameters,
+        on_step: Callable[[Step], None],
+        resume: Run | None = None,
+    ) -> RunResult:
+        """Run a procedure that is part of a stage; only ``on_step`` is told of it."""
         return run(
             procedure,
             parameters,
             self.bench,
             self.folder,
             seeds={"seed": self.seed},
-            on_step=self.stages.step,
+            on_step=on_step,
             stop=self.stop,
             resume=resume,
         )

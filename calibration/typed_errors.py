@@ -7,7 +7,7 @@ sense to sense (an error of programming) and what is not, from pairs of senses a
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,35 +86,77 @@ def typed_errors(targets: NDArray[np.int8], senses: NDArray[np.int8]) -> TypedEr
     )
 
 
-def turned_gains(
-    sensed: NDArray[np.integer], sums: NDArray[np.integer], zeros: NDArray[np.int64], cells: int
-) -> tuple[Estimate, Estimate]:
-    """How often a zero answers as a weight in XNOR with an input of -1: steadily, and now and then.
+@dataclass(frozen=True, eq=False)
+class TurnedAnswers:
+    """What cells do in XNOR with an input of -1 that their reads, which are XNOR with +1, do not show.
 
-    Programming is verified by reads, which are XNOR with +1. At -1 the offset of an amplifier acts the other way round,
-    so that zeros which were verified may lie outside its dead zone. The signs of what they answer are even, so that the
-    square of what a row's sum is off by counts them, and the product of two senses of it counts the steady ones.
+    Counted over programmings, by the majority of their senses; arrays of the array's shape but for the last two.
+
+    Attributes:
+        fixed: weights that answer themselves, as they do at +1.
+        lost: weights that answer 0.
+        weights: programmings that read a weight, as was asked.
+        turned: zeros that answer a weight.
+        zeros: programmings that read zero, as was asked.
+        up, down: ``(cols,)`` of ``turned``, those that answer +1 and -1: the sign is that of the amplifier's offset.
+    """
+
+    fixed: NDArray[np.int64]
+    lost: NDArray[np.int64]
+    weights: NDArray[np.int64]
+    turned: NDArray[np.int64]
+    zeros: NDArray[np.int64]
+    up: NDArray[np.int64]
+    down: NDArray[np.int64]
+
+    def __add__(self, other: TurnedAnswers) -> TurnedAnswers:
+        """Counts of both."""
+        return TurnedAnswers(*(getattr(self, item.name) + getattr(other, item.name) for item in fields(self)))
+
+
+def turned_answers(
+    targets: NDArray[np.int8], senses: NDArray[np.int8], sums: NDArray[np.integer], good: NDArray[np.bool_]
+) -> TurnedAnswers:
+    """Tell apart what each cell answers at -1, from sums of its row with this input in its column alone.
 
     Args:
-        sensed: ``(patterns, rows)`` sum of the weights of each row as they read.
+        targets: ``(patterns, rows, cols)``, -1, 0 or +1.
+        senses: ``(patterns, repeats, rows, cols)``.
+        sums: ``(patterns, any repeats, rows, cols)`` of the row, with -1 in the cell's column and +1 in all others.
+        good: ``(rows, cols)`` cells that count.
+    """
+    # what the others of the row add is what they read on average, so that an unsteady one is not blamed on this
+    mean = senses.mean(axis=1)
+    others = mean.sum(axis=2, keepdims=True) - mean
+    answers = np.clip(np.rint(sums.mean(axis=1) - others), -1, 1).astype(np.int8)
+    right = good & (np.sign(senses.sum(axis=1, dtype=np.int64)) == targets)
+    weights, zeros = right & (targets != 0), right & (targets == 0)
+    return TurnedAnswers(
+        fixed=(weights & (answers == targets)).sum(axis=0),
+        lost=(weights & (answers == 0)).sum(axis=0),
+        weights=weights.sum(axis=0),
+        turned=(zeros & (answers != 0)).sum(axis=0),
+        zeros=zeros.sum(axis=0),
+        up=(zeros & (answers == 1)).sum(axis=(0, 1)),
+        down=(zeros & (answers == -1)).sum(axis=(0, 1)),
+    )
+
+
+def turned_noise(sums: NDArray[np.integer], zeros: NDArray[np.int64], cells: int) -> Estimate:
+    """How often a sense of a zero in XNOR with an input of -1 answers a weight now and then.
+
+    What comes and goes is what the variance of a row's sum from sense to sense counts.
+
+    Args:
         sums: ``(patterns, repeats, rows)`` sums of XNOR with -1 in all columns, two repeats at least.
         zeros: ``(patterns, rows)`` how many of them read zero.
         cells: of the array: so many trials count at least, where nothing was seen.
     """
-    off = (sums + sensed[:, None]).astype(np.float64)
-    repeats = off.shape[1]
-    square, whole = (off**2).sum(axis=1), off.sum(axis=1) ** 2
-    steady = ((whole - square) / (repeats * (repeats - 1))).sum(axis=0)
-    transient = (square / repeats).sum(axis=0) - steady
     trials = zeros.sum(axis=0)
     tried = trials > 0
     if not tried.any():
         raise UserMistake("no zero was programmed; characterise with weights=ternary")
-    return _signed_rate(steady[tried], trials[tried], cells), _signed_rate(transient[tried], trials[tried], cells)
-
-
-def _signed_rate(errors: NDArray[np.float64], trials: NDArray[np.int64], cells: int) -> Estimate:
-    """A rate whose counts may come out below 0 in single rows; below 0 over all it is none."""
-    if errors.sum() <= 0.0:
+    errors = sums.astype(np.float64).var(axis=1, ddof=1).sum(axis=0)[tried]
+    if not errors.any():
         return binomial_rate(0, min(cells, int(trials.sum())))
-    return clustered_rate(errors, trials)
+    return clustered_rate(errors, trials[tried])

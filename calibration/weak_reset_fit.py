@@ -287,7 +287,7 @@ def _parameters(populations: Populations, devices: int, switches: float) -> tupl
     from scipy import stats
 
     sds = np.sqrt(np.diag(populations.covariance))
-    quantile = float(stats.t.ppf(UPPER, devices - 1))
+    quantile = float(stats.t.ppf(UPPER, min(devices - 1, populations.freedom)))
     estimates, unsupported = {}, []
     for item, x, sd in zip(populations.free, populations.value, sds, strict=True):
         if item.name in RTN_RATES:

@@ -5,10 +5,12 @@ generalised least squares, for the parameters at the measured statistics. Noise 
 does so in both alike, so that it is not taken for variability of the devices. (Gourieroux, Monfort and Renault,
 "Indirect inference", Journal of Applied Econometrics, 1993.)
 
-The map is not quadratic, and what is nonlinear turns noise into bias. At the end populations are therefore simulated
-at the estimate itself and go through the same solution: what it makes of them on average is its bias there, which is
-taken off, and how it scatters is the covariance (a parametric bootstrap: Efron and Tibshirani, "An Introduction to
-the Bootstrap", 1993, chapters 6 and 10).
+The map is not quadratic, which turns noise into bias. And it is known from so many simulated populations only: the
+noise of its slopes makes it answer too weakly, as errors in variables do, so that its solutions scatter less than what
+they stand for. At the end populations are therefore simulated around the estimate and go through the same solution.
+What it makes of them is regressed on what they are; turned round, this takes bias and weak answer off both value and
+covariance (a parametric bootstrap at several points: Efron and Tibshirani, "An Introduction to the Bootstrap", 1993,
+chapters 6 and 10; errors in variables: Fuller, "Measurement Error Models", 1987, chapter 1).
 """
 
 from __future__ import annotations
@@ -33,7 +35,7 @@ _WORK = 60_000
 """Most readings in one simulated population, about."""
 _FEWEST_SIMULATED, _MOST_SIMULATED = 128, 1024
 _SIMULATED_WIDE = 256
-_WIDE, _NARROW, _AT_ESTIMATE = 120, 240, 200
+_WIDE, _NARROW, _AT_ESTIMATE = 120, 240, 240
 """Populations in each round of the search, and in the bootstrap."""
 _ROUNDS_WIDE, _ROUNDS_NARROW = 6, 4
 _NARROW_SIGMAS = 2.5
@@ -41,6 +43,8 @@ _CURVED = 0.15
 """Half widths of the search from which the map from parameters to statistics is taken as quadratic."""
 _FURTHEST = 1.6
 """How far a solution may lie from the middle of the populations that the map was fitted to, in half widths."""
+_AROUND = 2.0
+"""How far around the estimate the bootstrap goes, in standard errors of independent directions."""
 _STEPS = 30
 _CURVE = KNEE | {"slope1_scale"}
 
@@ -53,6 +57,7 @@ class Populations:
         section: the populations.
         free: what was estimated.
         value, covariance: of those, in the logarithm where a parameter has one.
+        freedom: degrees of freedom that the covariance is known with.
         settled: the search ended inside its last range.
     """
 
@@ -60,6 +65,7 @@ class Populations:
     free: tuple[Free, ...]
     value: Floats
     covariance: Floats
+    freedom: float
     settled: bool
 
     def drawn(self, rng: np.random.Generator) -> WeakReset:
@@ -105,11 +111,12 @@ class _Map(NamedTuple):
     weight: Floats
     leverage: Floats
 
-    def solve(self, observed: Floats) -> tuple[Floats, Floats]:
+    def solve(self, observed: Floats, furthest: float = _FURTHEST) -> tuple[Floats, Floats]:
         """Parameters at some statistics by generalised least squares, all sets at once.
 
         Args:
             observed: ``(sets, statistics)``.
+            furthest: where the search ends, in half widths.
 
         Returns:
             ``(sets, parameters)`` in half widths from the centre, and the normal matrix of the first set.
@@ -127,7 +134,7 @@ class _Map(NamedTuple):
             left = target - _design(found, self.pairs) @ self.coefficients
             wanted = (weighed @ left[..., None])[..., 0] - damping * found
             step = np.linalg.solve(normal, wanted[..., None])[..., 0]
-            found = np.clip(found + 0.7 * step, -_FURTHEST, _FURTHEST)
+            found = np.clip(found + 0.7 * step, -furthest, furthest)
             if np.abs(step).max() < 1e-4:
                 break
         return found, normal[0]
@@ -216,12 +223,11 @@ def infer(
         if found.inside:
             break
     settled = wide_enough and found.inside
-    value, covariance = centre, found.covariance
+    value, covariance, freedom = centre, found.covariance, math.inf
     if settled:
-        estimate = _section(start, free, centre)
-        shift, covariance = _bootstrap(setting, estimate, centre, found.map, simulated, devices, rng)
-        value = np.clip(centre - shift, low, high)
-    return Populations(_section(start, free, value), free, value, covariance, settled)
+        value, covariance, freedom = _bootstrap(setting, found, start, free, centre, simulated, devices, rng)
+        value = np.clip(value, low, high)
+    return Populations(_section(start, free, value), free, value, covariance, freedom, settled)
 
 
 def _population(setting: Setting, section: WeakReset, devices: int, rng: np.random.Generator) -> Floats:
@@ -279,31 +285,52 @@ def _search(
 
 def _bootstrap(
     setting: Setting,
-    estimate: WeakReset,
+    found: _Solution,
+    start: WeakReset,
+    free: Sequence[Free],
     centre: Floats,
-    map_: _Map,
     devices: int,
     measured_devices: int,
     rng: np.random.Generator,
-) -> tuple[Floats, Floats]:
-    """Bias and covariance of the solution at the estimate, from populations simulated there.
+) -> tuple[Floats, Floats, float]:
+    """What the solution makes of known populations around the estimate, turned round.
 
     Args:
-        estimate, centre: the populations found, and the parameters of them that are free.
-        map_: what they were found with.
+        found: the last solution, and the map that it was found with.
+        start, free: where populations are changed, and what of them.
+        centre: the estimate, within what is allowed.
         devices: how many are simulated in each population.
         measured_devices: how many were measured.
+
+    Returns:
+        Estimate without the bias, its covariance, and the degrees of freedom of its widths.
     """
-    outcome = np.array([_population(setting, estimate, devices, rng) for _ in range(_AT_ESTIMATE)])
-    mean = outcome.mean(axis=0)
+    map_ = found.map
+    # no further than the map is known, where the data say so little that the search had to stay narrower than that
+    known = np.minimum(1.0, map_.width / (_AROUND * np.sqrt(np.diag(found.covariance))))
+    root = known[:, None] * np.linalg.cholesky(found.covariance)
+    x = rng.uniform(-_AROUND, _AROUND, (_AT_ESTIMATE, len(free)))
+    points = np.clip(centre + x @ root.T, *_bounds(free))
+    x = np.linalg.solve(root, (points - centre).T).T
+    outcome = np.array([_population(setting, _section(start, free, point), devices, rng) for point in points])
+    # independent coordinates: products of two of them, which are left out, shift neither the constant nor the slopes
+    design = _design(x, [(place, place) for place in range(len(free))])
+    mean = design @ (np.linalg.pinv(design) @ outcome)
     # populations of another size than the measured one scatter as that would
-    sets = mean + (outcome - mean) * np.sqrt(devices / measured_devices)
-    solved, _ = map_.solve(sets)
-    values = map_.centre + map_.width * solved
-    own = np.cov(values, rowvar=False)
-    # the mean statistics are themselves known from so many simulated devices only
-    counted = measured_devices / (devices * _AT_ESTIMATE)
-    return values.mean(axis=0) - centre, own * (1.0 + counted)
+    solved, _ = map_.solve(mean + (outcome - mean) * np.sqrt(devices / measured_devices), 2.0 * _FURTHEST)
+    made = np.linalg.solve(root, (map_.centre + map_.width * solved - centre).T).T
+    coefficients, *_ = np.linalg.lstsq(design, made, rcond=None)
+    left = made - design @ coefficients
+    freedom = _AT_ESTIMATE - design.shape[1]
+    # rows are what is asked for, columns what it is made of
+    back = np.linalg.inv(coefficients[1 : 1 + len(free)].T)
+    value = np.clip(-back @ coefficients[0], -_AROUND, _AROUND)
+    # the constant is itself known from so many simulated devices only, and scatters as they do
+    constant = float(np.linalg.pinv(design.T @ design)[0, 0]) * measured_devices / devices
+    covariance = back @ (left.T @ left / freedom) @ back.T * (1.0 + constant)
+    # relative variances of a width: that of the scatter, and that of the slope
+    doubt = 0.5 / freedom + 1.0 / float((x**2).sum(axis=0).mean())
+    return centre + root @ value, root @ covariance @ root.T, 0.5 / doubt
 
 
 def _pairs(free: Sequence[Free], width: Floats) -> list[tuple[int, int]]:

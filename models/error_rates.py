@@ -10,10 +10,12 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from models.cells import Weights
 from models.exceptions import UserMistake
 from models.weight_errors import WeightErrorRates
 
 Counts = NDArray[np.integer] | NDArray[np.floating]
+Places = tuple[NDArray[np.integer], NDArray[np.integer]]
 
 _CONCENTRATIONS = np.geomspace(0.3, 1e6, 60)
 _MEANS = 80
@@ -91,8 +93,7 @@ class ReadErrorRates:
         fixed_rate: chance that a cell answers every input with its weight, in XNOR alone.
         random_loss, random_gain: chance that a weight was left programmed as 0 (type 2), a 0 as -1 or +1 (type 3).
         transient_loss, transient_gain: chance that one sense of a weight answers 0, that of a 0 answers -1 or +1.
-        turned_gain: chance that a 0 answers -1 or +1 whenever its input is -1, in XNOR alone.
-        turned_noise: chance that one sense of a 0 with an input of -1 answers so, in XNOR alone.
+        turned_noise: chance that one sense of a 0 with an input of -1 answers -1 or +1, in XNOR alone.
     """
 
     stuck_fraction: Rate
@@ -103,7 +104,6 @@ class ReadErrorRates:
     random_gain: Rate | None = None
     transient_loss: Rate | None = None
     transient_gain: Rate | None = None
-    turned_gain: Rate | None = None
     turned_noise: Rate | None = None
 
     @property
@@ -132,7 +132,6 @@ class SampledRates:
     random_gain: float = 0.0
     transient_loss: float = 0.0
     transient_gain: float = 0.0
-    turned_gain: float = 0.0
     turned_noise: float = 0.0
 
     @property
@@ -242,6 +241,72 @@ class CellErrors:
 
 
 @dataclass(frozen=True, eq=False)
+class TurnedErrors:
+    """What the cells of one chip do in XNOR with an input of -1 that no read shows, since reads are XNOR with +1.
+
+    Attributes:
+        fixed: weights that answer themselves, as they do at +1.
+        lost: weights that answer 0.
+        gained: zeros that answer -1 or +1.
+        up, down: ``(cols,)`` of these zeros, those that answered +1 and -1. In a column they share their sign, that of
+            the amplifier's offset: it keeps them within the dead zone at +1 and pushes them out of it at -1.
+
+    Raises:
+        UserMistake: maps of different sizes.
+    """
+
+    fixed: Counted
+    lost: Counted
+    gained: Counted
+    up: Counts
+    down: Counts
+
+    def __post_init__(self) -> None:
+        """Check."""
+        shapes = {counted.wrong.shape for counted in (self.fixed, self.lost, self.gained)}
+        if len(shapes) > 1 or {self.up.shape, self.down.shape} != {self.shape[1:]}:
+            raise UserMistake(f"the maps of one chip have different sizes: {sorted(shapes)}, columns {self.up.shape}")
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Size of the array."""
+        return self.gained.wrong.shape
+
+    def sample(self, rng: np.random.Generator) -> TurnedRates:
+        """Plausible rates of each cell, and signs of each column."""
+        fixed, lost, gained = (counted.sample(rng) for counted in (self.fixed, self.lost, self.gained))
+        # Jeffreys' prior: a column of which nothing is known may well have one sign only
+        return TurnedRates(fixed, np.minimum(lost, 1.0 - fixed), gained, rng.beta(self.up + 0.5, self.down + 0.5))
+
+
+@dataclass(frozen=True, eq=False)
+class TurnedRates:
+    """One draw of :class:`TurnedErrors`.
+
+    Attributes:
+        fixed, lost, gained: ``(rows, cols)``.
+        up: ``(cols,)`` chance that a zero which answers does so with +1.
+    """
+
+    fixed: NDArray[np.float64]
+    lost: NDArray[np.float64]
+    gained: NDArray[np.float64]
+    up: NDArray[np.float64]
+
+    def disturb(self, weights: Weights, places: Places, rng: np.random.Generator) -> Weights:
+        """By how much each product is off where its input is -1, for weights as they read; of their shape.
+
+        Args:
+            places: array row and array column of each weight.
+        """
+        chance = rng.random(weights.shape)
+        fixed, lost, gained = (rate[places] for rate in (self.fixed, self.lost, self.gained))
+        signs = np.where(rng.random(weights.shape) < self.up[places[1]], 1, -1)
+        of_weights = np.where(chance < fixed, 2, np.where(chance < fixed + lost, 1, 0)) * weights
+        return np.where(weights == 0, np.where(chance < gained, signs, 0), of_weights).astype(np.int8)
+
+
+@dataclass(frozen=True, eq=False)
 class MeasuredMap:
     """What was found out about the cells of one chip.
 
@@ -250,6 +315,7 @@ class MeasuredMap:
         transient: errors of senses that come and go, of cells not stuck.
         steady: weights left wrong by programming, of cells not stuck; None where only their rate over all cells is
             known.
+        turned: what XNOR answers to -1, of cells not stuck; None where only the rate of fixed outputs is known.
 
     Raises:
         UserMistake: maps of different sizes, or other values in ``stuck``.
@@ -258,12 +324,13 @@ class MeasuredMap:
     stuck: NDArray[np.int8]
     transient: CellErrors
     steady: CellErrors | None = None
+    turned: TurnedErrors | None = None
 
     def __post_init__(self) -> None:
         """Check."""
         if not np.isin(self.stuck, (-1, 0, 1)).all():
             raise UserMistake("stuck cells read -1 or +1; 0 is a cell that is not stuck")
-        shapes = {each.shape for each in (self.transient, self.steady) if each is not None}
+        shapes = {each.shape for each in (self.transient, self.steady, self.turned) if each is not None}
         if shapes != {self.stuck.shape}:
             raise UserMistake(f"the maps of one chip have different sizes: {self.stuck.shape} and {sorted(shapes)}")
 

@@ -8,9 +8,9 @@ Three kinds of read error, each with its own rate:
 - *random programming errors*, left over after bounded attempts to verify, are independent from weight to weight;
 - *transient errors* of the sense amplifier are fresh at every sense.
 
-XNOR in the array has one more: where the amplifier's offset outweighs the cell, the output is the same whatever the
-input. A weight that was verified by a read, which is XNOR with +1, then answers with itself; a zero that was verified
-so may answer as a weight where the input is -1.
+XNOR in the array has one more, since programming is verified by reads, which are XNOR with +1: where the amplifier's
+offset outweighs the cell, the output is the same whatever the input, and a zero may answer as a weight where the input
+is -1.
 """
 
 from __future__ import annotations
@@ -26,15 +26,21 @@ from numpy.typing import NDArray
 from models.cells import Geometry, Weights
 from models.encodings import magnitude, presented
 from models.error_positions import error_positions
-from models.error_rates import CountedRate, EstimatedRate, MeasuredMap, Rate, ReadErrorRates, SampledRates
+from models.error_rates import (
+    CountedRate,
+    EstimatedRate,
+    MeasuredMap,
+    Places,
+    Rate,
+    ReadErrorRates,
+    SampledRates,
+)
 from models.exceptions import UserMistake
 from models.integer import IntegerNetwork, Layer, classify
 from models.weight_errors import WeightErrorRates, WeightErrors
 
 if TYPE_CHECKING:
     from models.packed import PackedNetwork
-
-Places = tuple[NDArray[np.integer], NDArray[np.integer]]
 
 BATCH = 64
 """Inputs that weights are sensed for at a time."""
@@ -216,22 +222,37 @@ class _Silicon:
         if self._mode == InferenceMode.HOST:
             read = [WeightErrors(own, rng).disturbed(one) for own, one in zip(transient, weights, strict=True)]
             return PackedNetwork(self._network.with_weights(read))
-        programmed = self._network.with_weights(weights)
         if self._mode == InferenceMode.XNOR:
-            turned = [_turn_zeros(one, rates.turned_gain, rng) for one in weights]
-            fixed = [
-                np.where(rng.random(one.shape) < rates.fixed_rate, one, answers).astype(np.int8)
-                for one, (_, answers) in zip(weights, turned, strict=True)
-            ]
-            programmed = _fix_products(self._network.with_weights([following for following, _ in turned]), fixed)
-            transient = [_xnor_rates(own, rates, cells != 0) for own, cells in zip(transient, fixed, strict=True)]
+            return self._xnor(weights, transient, rates, rng)
         return ErringNetwork(
-            programmed,
-            transient,
+            self._network.with_weights(weights), transient, rng, batch=self._batch, threads=self._threads
+        )
+
+    def _xnor(
+        self,
+        weights: Sequence[Weights],
+        transient: Sequence[WeightErrorRates],
+        rates: SampledRates,
+        rng: np.random.Generator,
+    ) -> PackedNetwork:
+        """The network with every product in the amplifiers, of weights as they read."""
+        from models.read_errors import ErringNetwork
+
+        network, turned = self._network.with_weights(weights), None
+        if self._measured is not None and self._measured.turned is not None:
+            cells = self._measured.turned.sample(rng)
+            turned = [cells.disturb(one, places, rng) for one, places in zip(weights, self._places, strict=True)]
+            fixed = [np.zeros(one.shape, dtype=bool) for one in weights]
+        else:
+            answers = [np.where(rng.random(one.shape) < rates.fixed_rate, one, 0).astype(np.int8) for one in weights]
+            network, fixed = _fix_products(network, answers), [one != 0 for one in answers]
+        return ErringNetwork(
+            network,
+            [_xnor_rates(own, rates, cells) for own, cells in zip(transient, fixed, strict=True)],
             rng,
-            batch=self._batch if self._mode == InferenceMode.SENSED else None,
             tile_columns=self._array.cols,
             threads=self._threads,
+            turned=turned,
         )
 
 
@@ -240,21 +261,6 @@ def _at(cells: WeightErrorRates, places: Places) -> WeightErrorRates:
     if not isinstance(cells.inversion, np.ndarray):
         return cells
     return WeightErrorRates(*(np.asarray(rate)[places] for rate in (cells.inversion, cells.loss, cells.gain)))
-
-
-def _turn_zeros(weights: Weights, rate: float, rng: np.random.Generator) -> tuple[Weights, NDArray[np.int8]]:
-    """Zeros that answer ``o`` whenever their input is -1, and nothing at +1, in the sums of many inputs.
-
-    Such a product is ``(o - o x) / 2``: half of an output that is fixed, and half of one that follows the input. So one
-    in four of these zeros is a weight here, one in four a fixed output, which leaves mean and power as they are.
-
-    Returns:
-        The weights, and what the outputs that are fixed answer (0 elsewhere), both of the shape of ``weights``.
-    """
-    chance = np.where(weights == 0, rng.random(weights.shape), 1.0)
-    signs = rng.choice(np.array([-1, 1], dtype=np.int8), size=weights.shape)
-    follows, stays = chance < rate / 4, (chance >= rate / 4) & (chance < rate / 2)
-    return np.where(follows, signs, weights).astype(np.int8), np.where(stays, signs, 0).astype(np.int8)
 
 
 def _xnor_rates(rates: WeightErrorRates, sampled: SampledRates, fixed: NDArray[np.bool_]) -> WeightErrorRates:

@@ -12,14 +12,15 @@ import math
 from typing import Any
 
 import numpy as np
+from llvmlite import ir  # type: ignore[import-untyped]
 from numba import njit, types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from models.packed_kernels import ROWS, Words, add_up, count_rows
+from models.packed_kernels import ROWS, TILE, Words, add_up, count_rows
 
-CHUNK_ROWS = 32
-"""Rows whose counts are held at a time, so that they stay next to the processor."""
+CHUNK_ROWS = 64
+"""Rows, a power of two, whose counts are held at a time, so that they stay next to the processor."""
 
 LONGEST_GAP = 2e17
 """Longest mean gap: the longest gap that can be drawn is 38 times this, and still a whole number of 63 bits."""
@@ -27,6 +28,9 @@ LONGEST_GAP = 2e17
 _DRAWN = 256
 _STEP = np.uint64(0x9E3779B97F4A7C15)
 _ONE, _SIX, _LOW = np.uint64(1), np.uint64(6), np.uint64(0x3F)
+_RANK_BITS = 11
+"""Lowest bits of a word, which its exponential leaves to chance."""
+_RANKS = np.uint64((1 << _RANK_BITS) - 1)
 _LINE = 16
 """Cells in a line of the cache."""
 _SQRT_HALF = np.uint64(0x3FE6A09E667F3BCD)
@@ -47,8 +51,31 @@ def _number_of(typing_context: Any, bits: Any) -> Any:
     return types.float64(types.uint64), build
 
 
+def _negative_sum(typing_context: Any, counts: Any, changes: Any) -> Any:
+    """Which of 64 sums of a count and a change are below 0, as the bits of a word; given where the first ones are.
+
+    Written as vectors for the same reason as in packed_kernels.
+    """
+    word, half, lanes = ir.IntType(64), ir.IntType(32), ir.VectorType(ir.IntType(64), TILE)
+
+    def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        bits = word(0)
+        for first in range(0, 64, TILE):
+            place = builder.inttoptr(builder.add(arguments[0], word(8 * first)), lanes.as_pointer())
+            own = builder.inttoptr(builder.add(arguments[1], word(4 * first)), ir.VectorType(half, TILE).as_pointer())
+            change = builder.sext(builder.load(own, align=4), lanes)
+            total = builder.add(builder.load(place, align=8), change)
+            below = builder.icmp_signed("<", total, ir.Constant(lanes, [0] * TILE))
+            found = builder.zext(builder.bitcast(below, ir.IntType(TILE)), word)
+            bits = builder.or_(bits, builder.shl(found, word(first)))
+        return bits
+
+    return types.uint64(types.intp, types.intp), build
+
+
 _bits: Any = intrinsic(_bits_of)
 _number: Any = intrinsic(_number_of)
+_negative_sums: Any = intrinsic(_negative_sum)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -59,27 +86,24 @@ def mixed(z: Any) -> Any:
     return z ^ (z >> np.uint64(31))
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
-def draw(counter: Any, exponentials: NDArray[np.float64], ranks: Words) -> Any:
-    """Fill both with fresh draws: exponentials of mean 1, and whole numbers below 2^64; returns the counter after it.
+@njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
+def draw(counter: Any, exponentials: NDArray[np.float64], words: Words) -> Any:
+    """Fill both with fresh draws: exponentials of mean 1 of the highest 53 bits of words; returns the counter after it.
 
-    The logarithm is that of ``m 2^e`` with m near 1, by the series of the inverse hyperbolic tangent, to 1e-15.
+    The lowest 11 bits of a word are not in its exponential. The logarithm is that of ``m 2^e`` with m near 1, by the
+    series of the inverse hyperbolic tangent, to 1e-13.
     """
     for i in range(_DRAWN):
         z = mixed(counter + np.uint64(i) * _STEP)
+        words[i] = z
         bits = _bits((np.float64(np.int64(z >> np.uint64(11))) + 0.5) * 2.0**-53)
         exponent = np.int64(bits - _SQRT_HALF) >> 52
         m = _number(bits - (np.uint64(exponent) << np.uint64(52)))
         s = (m - 1.0) / (m + 1.0)
         q = s * s
-        series = 1.0 / 17.0 + q * (1.0 / 19.0 + q * (1.0 / 21.0))
-        series = 1.0 / 11.0 + q * (1.0 / 13.0 + q * (1.0 / 15.0 + q * series))
-        series = 1.0 / 5.0 + q * (1.0 / 7.0 + q * (1.0 / 9.0 + q * series))
-        series = 1.0 + q * (1.0 / 3.0 + q * series)
+        series = 1.0 / 9.0 + q * (1.0 / 11.0 + q * (1.0 / 13.0 + q * (1.0 / 15.0)))
+        series = 1.0 + q * (1.0 / 3.0 + q * (1.0 / 5.0 + q * (1.0 / 7.0 + q * series)))
         exponentials[i] = -(np.float64(exponent) * 0.6931471805599453 + 2.0 * s * series)
-    counter += np.uint64(_DRAWN) * _STEP
-    for i in range(_DRAWN):
-        ranks[i] = mixed(counter + np.uint64(i) * _STEP)
     return counter + np.uint64(_DRAWN) * _STEP
 
 
@@ -124,26 +148,28 @@ def list_cells(
         rates, groups, lowest, largest: as of :func:`count_cells`.
         inversion: ``(filters, columns)`` part of the rate that turns the sign.
         at: ``(groups, blocks, bins)`` where the next cell of each goes; moved on.
-        code_bits: of a cell's code, which is its output (6 bits) and above it its column.
+        code_bits: of a cell's code, which is the bit and the output of a weight (6 bits each), and above them its word.
         cells: codes, and above them the highest bits of the shares.
         shares: of the bin's largest rate at which cells err, in units of 2^-64, less one.
         inverting: the same of the part that turns the sign.
     """
-    own, bins = rates.shape[0] // groups, at.shape[2]
-    for row in range(rates.shape[0]):
-        here = at[row // own, (row % own) // 64]
-        output = np.uint64((row % own) % 64)
-        for column in range(rates.shape[1]):
-            rate = rates[row, column]
-            if rate > 0.0:
-                place = bins - 1 - max(math.frexp(rate)[1] - lowest, 0)
-                cell = here[place]
-                share = _share(rate / largest[place])
-                code = output | (np.uint64(column) << _SIX)
-                cells[cell] = np.uint32(code | (share >> np.uint64(32 + code_bits)) << np.uint64(code_bits))
-                shares[cell] = share
-                inverting[cell] = _share(inversion[row, column] / largest[place])
-                here[place] += 1
+    own, (_, blocks, bins) = rates.shape[0] // groups, at.shape
+    for group in range(groups):
+        for block in range(blocks):
+            here, head = at[group, block], group * own + 64 * block
+            # the outputs of a column follow each other, so that errors which do so change different counts
+            for column in range(rates.shape[1]):
+                for output in range(min(64, own - 64 * block)):
+                    rate = rates[head + output, column]
+                    if rate > 0.0:
+                        place = bins - 1 - max(math.frexp(rate)[1] - lowest, 0)
+                        cell = here[place]
+                        share = _share(rate / largest[place])
+                        code = np.uint64((column // 64) << 12 | output << 6 | column % 64)
+                        cells[cell] = np.uint32(code | share >> np.uint64(64 - rank_bits(code_bits)) << np.uint64(code_bits))
+                        shares[cell] = share
+                        inverting[cell] = _share(inversion[head + output, column] / largest[place])
+                        here[place] += 1
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -153,6 +179,18 @@ def _share(ratio: float) -> Any:
         return np.uint64(0xFFFFFFFFFFFFFFFF)
     # a double holds 53 bits of it
     return max(np.uint64(np.int64(math.ceil(ratio * 2.0**53))) << np.uint64(11), _ONE) - _ONE
+
+
+@njit(nogil=True, cache=True, inline="always")
+def rank_bits(code_bits: int) -> int:
+    """How many of the highest bits of a share fit beside a cell's code."""
+    return min(_RANK_BITS, 32 - code_bits)
+
+
+@njit(nogil=True, cache=True)
+def tie(tried: Any, spare: Any, share: Any, bits: int) -> bool:
+    """Whether a rank that starts with the same bits as a share is within it; its other bits are of the counter."""
+    return (np.uint64(tried) << np.uint64(64 - bits)) | (mixed(spare) >> np.uint64(bits)) <= share
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -185,10 +223,13 @@ def fire_erring(
     total, planes, bins = rows.shape[0], rows.shape[1], len(gap)
     groups, blocks = weights.shape[:2]
     counts, changes = np.empty(ROWS * 64, dtype=np.uint64), np.empty(CHUNK_ROWS * 64, dtype=np.int32)
-    exponentials, ranks = np.empty(_DRAWN), np.empty(_DRAWN, dtype=np.uint64)
-    ahead = np.empty(bins, dtype=np.int64)
-    bits, code = np.uint64(code_bits), np.uint32((_ONE << np.uint64(code_bits)) - _ONE)
-    coarse, touched = np.uint64(32 + code_bits), np.uint32(0)
+    exponentials, words = np.empty(_DRAWN), np.empty(_DRAWN, dtype=np.uint64)
+    ahead, chunk, doublings = np.empty(bins, dtype=np.int64), 1, np.uint64(0)
+    while chunk < min(total, CHUNK_ROWS):
+        chunk, doublings = 2 * chunk, doublings + _ONE
+    flat, row_words, plane_words = rows.reshape(rows.size), np.uint64(rows[0].size), np.uint64(rows[0, 0].size)
+    code = np.uint64((_ONE << np.uint64(code_bits)) - _ONE)
+    above, unranked, touched = np.uint64(code_bits), np.uint64(_RANK_BITS - rank_bits(code_bits)), np.uint32(0)
     for group in range(groups):
         for block in range(blocks):
             own, mask, limit, start = (
@@ -199,48 +240,50 @@ def fire_erring(
             )
             # where the streams of two blocks begin is a hash, so that they are far apart
             counter = mixed(np.uint64(seed) + np.uint64(group * blocks + block + 1) * _STEP)
-            counter = draw(counter, exponentials, ranks)
-            used = bins % _DRAWN
+            spare = ~counter
+            counter = draw(counter, exponentials, words)
+            used = np.uint64(bins % _DRAWN)
             for place in range(bins):
                 ahead[place] = np.int64(exponentials[place % _DRAWN] * gap[place])
             # errors are spread over all cells: fetched in one go, they are not waited for one by one
             for cell in range(start[0], start[bins], _LINE):
                 touched ^= cells[cell]
-            for first in range(0, total, CHUNK_ROWS):
-                held = min(CHUNK_ROWS, total - first)
+            for first in range(0, total, chunk):
+                held = min(chunk, total - first)
+                last = np.uint64(held - 1)
                 changes[:] = 0
                 for plane in range(planes):
-                    scale = planes - 1 - plane
+                    unit = np.int64(1) << (planes - 1 - plane)
+                    base = np.uint64(first) * row_words + np.uint64(plane) * plane_words
+                    base += np.uint64(group) * np.uint64(rows.shape[3])
                     for place in range(bins):
-                        low, length, mean, at = start[place], start[place + 1] - start[place], gap[place], ahead[place]
-                        end, inverse = held * length, 1.0 / length
+                        mean, at = gap[place], ahead[place] + start[place] * chunk
+                        end = start[place + 1] * chunk
+                        # one cell after another, each for all rows of the chunk
                         while at < end:
-                            # the half keeps the quotient of a multiple from being rounded below it
-                            r = np.int64((at + 0.5) * inverse)
-                            cell = low + at - r * length
-                            entry, rank = cells[cell], ranks[used]
+                            cell, r = np.uint64(at) >> doublings, np.uint64(at) & np.uint64(chunk - 1)
+                            entry, tried = np.uint64(cells[cell]), (words[used] & _RANKS) >> unranked
                             at += 1 + np.int64(exponentials[used] * mean)
-                            used += 1
+                            used += _ONE
                             if used == _DRAWN:
-                                counter, used = draw(counter, exponentials, ranks), 0
-                            share, tried = np.uint64(entry) >> bits, rank >> coarse
+                                counter, used = draw(counter, exponentials, words), np.uint64(0)
+                            share = entry >> above
                             hit = np.int64(tried < share)
                             if tried == share:
-                                hit = np.int64(rank <= shares[cell])
-                            output, column = np.int64(entry) & 63, np.int64(entry & code) >> 6
-                            word, shift = column >> 6, np.uint64(column & 63)
-                            differs = ((rows[first + r, plane, group, word] ^ own[64 * word + output]) >> shift) & _ONE
-                            changes[64 * r + output] += np.int32((hit - ((np.int64(differs) * hit) << 1)) << scale)
+                                hit = np.int64(tie(tried, spare, shares[cell], rank_bits(code_bits)))
+                                spare += _STEP
+                            weight = (entry & code) >> _SIX
+                            # what rows beyond the last one change, nobody looks at
+                            differs = flat[base + min(r, last) * row_words + (weight >> _SIX)] ^ own[weight]
+                            step = unit - (np.int64((differs >> (entry & _LOW)) & _ONE) * (2 * unit))
+                            changes[(r << _SIX) | (weight & _LOW)] += np.int32(step & -hit)
                         ahead[place] = at - end
                 for ahead_of in range(0, held, ROWS):
                     count_rows(rows, first + ahead_of, group, own, mask, limit, kinds, 64, counts)
                     for k in range(min(ROWS, held - ahead_of)):
-                        own_changes = 64 * (ahead_of + k)
-                        found, change = counts[64 * k : 64 * k + 64], changes[own_changes : own_changes + 64]
-                        fired = np.uint64(0)
-                        for j in range(64):
-                            fired |= np.uint64(np.int64(found[j]) + change[j] < 0) << np.uint64(j)
-                        out[first + ahead_of + k, group * blocks + block] = fired
+                        out[first + ahead_of + k, group * blocks + block] = _negative_sums(
+                            counts.ctypes.data + 8 * 64 * k, changes.ctypes.data + 4 * 64 * (ahead_of + k)
+                        )
     return touched
 
 
@@ -301,7 +344,7 @@ def sense(
     places, padded, ternary = len(kinds), len(beyond) > 0, masks.shape[2] > 0
     chunk = max(total, 1) if shared else CHUNK_ROWS
     counts = np.empty((chunk, 64), dtype=np.int64)
-    exponentials, ranks = np.empty(_DRAWN), np.empty(_DRAWN, dtype=np.uint64)
+    exponentials, words = np.empty(_DRAWN), np.empty(_DRAWN, dtype=np.uint64)
     ahead = np.empty(bins, dtype=np.int64)
     nothing, one_kind = np.zeros((1, 1, 64), dtype=np.uint64), np.zeros(1, dtype=np.int32)
     code = np.uint32((_ONE << np.uint64(code_bits)) - _ONE)
@@ -310,7 +353,8 @@ def sense(
             own, mask = weights[group, block], masks[group, block]
             start, margin, up = starts[group, block], slack[group, block], upwards[group, block]
             counter = mixed(np.uint64(seed) + np.uint64(group * blocks + block + 1) * _STEP)
-            counter = draw(counter, exponentials, ranks)
+            spare = ~counter
+            counter = draw(counter, exponentials, words)
             used = bins % _DRAWN
             for place in range(bins):
                 ahead[place] = np.int64(exponentials[place % _DRAWN] * gap[place])
@@ -340,13 +384,15 @@ def sense(
                         for place in range(bins):
                             low, length, at = start[place], start[place + 1] - start[place], ahead[place]
                             while at < length:
-                                cell, rank = low + at, ranks[used]
+                                cell, rank = low + at, mixed(spare)
+                                spare += _STEP
                                 at += 1 + np.int64(exponentials[used] * gap[place])
                                 used += 1
                                 if used == _DRAWN:
-                                    counter, used = draw(counter, exponentials, ranks), 0
-                                output, column = np.int64(cells[cell]) & 63, np.int64(cells[cell] & code) >> 6
-                                word, shift = column >> 6, np.uint64(column & 63)
+                                    counter, used = draw(counter, exponentials, words), 0
+                                entry = cells[cell] & code
+                                word, output = np.int64(entry) >> 12, (np.int64(entry) >> 6) & 63
+                                shift = np.uint64(entry & np.uint32(63))
                                 weight = own[64 * word + output] >> shift
                                 zero = ternary and not (mask[64 * word + output] >> shift) & _ONE
                                 if zero:

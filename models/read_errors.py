@@ -15,6 +15,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from models.cells import Weights
 from models.convolution_shapes import PaddingValue, PoolKind
 from models.exceptions import UserMistake
 from models.integer import IntegerNetwork, Layer
@@ -54,6 +55,8 @@ class ErringNetwork(PackedNetwork):
             default every product is a sense of its own.
         tile_columns: columns of the array. Only a tile one of whose columns sees a zero is presented twice.
         threads: that share the images.
+        turned: of each layer, by how much products are off whenever their input is -1, in the shape of its weights;
+            by default nothing is.
 
     Raises:
         UserMistake: rates for another number of layers or of another shape, a batch or a tile of nothing, no thread.
@@ -68,6 +71,7 @@ class ErringNetwork(PackedNetwork):
         batch: int | None = None,
         tile_columns: int | None = None,
         threads: int = 1,
+        turned: Sequence[Weights] | None = None,
     ) -> None:
         super().__init__(network, threads)
         if len(rates) != len(network.layers):
@@ -78,12 +82,13 @@ class ErringNetwork(PackedNetwork):
         widest = max([one.positions * -(-one.outputs // 64) for one in self._hidden], default=1)
         self._images = max(CHUNK_IMAGES, CHUNK_ACTIVATIONS // widest)
         self._erring = [
-            _ErringLayer(layer, packed, positions, own, batch is not None, tile_columns)
-            for layer, packed, positions, own in zip(
+            _ErringLayer(layer, packed, positions, own, batch is not None, tile_columns, off)
+            for layer, packed, positions, own, off in zip(
                 network.layers,
                 [*self._hidden, self._last],
                 [1, *(one.positions for one in self._hidden)],
                 rates,
+                [None] * len(rates) if turned is None else turned,
                 strict=True,
             )
         ]
@@ -127,6 +132,7 @@ class _ErringLayer:
         rates: WeightErrorRates,
         shared: bool,
         tile_columns: int | None,
+        turned: Weights | None,
     ) -> None:
         self._packed, self._shared = packed, shared
         self._groups = layer.groups
@@ -140,7 +146,8 @@ class _ErringLayer:
         self._beyond = self._twice = np.zeros((0, 0), dtype=np.uint64)
         if isinstance(packed, PackedConvolution) and packed.shape.padding_value is PaddingValue.ZERO:
             self._present_zeros(layer, packed, tile_columns)
-        self._simple = not (self._lossy or len(self._beyond) or shared)
+        self._turned = [] if turned is None or not turned.any() else _by_group(layer, positions, turned)
+        self._simple = not (self._lossy or len(self._beyond) or shared or self._turned)
 
     def activations(self, x: Words, seed: np.uint64) -> Words:
         """Bits ``(n, positions, 1, words)`` of packed inputs."""
@@ -222,7 +229,25 @@ class _ErringLayer:
             seed,
             out,
         )
+        if self._turned:
+            out += self._turned_sums(rows)
         return out.reshape(len(rows), -1)
+
+    def _turned_sums(self, rows: Words) -> NDArray[np.int64]:
+        """By how much the sums ``(rows, groups, outputs of a group)`` are off for inputs of -1."""
+        planes = rows.shape[1]
+        kinds = self._packed.bank.kinds
+        sums = np.zeros((len(rows), self._groups, len(self._live) // self._groups), dtype=np.int64)
+        for group, off in enumerate(self._turned):
+            # zeros of the padding are -1 in the rows, and count half
+            half = np.asarray(off @ _bits(self._beyond).T).T if len(self._beyond) else None
+            for plane in range(planes):
+                minus = 1 - _bits(rows[:, plane, group])
+                doubled = 2 * np.asarray(off @ minus.T).T
+                if half is not None:
+                    doubled -= half[kinds[np.arange(len(rows)) % len(kinds)]]
+                sums[:, group] += (doubled >> 1) << (planes - 1 - plane)
+        return sums
 
     def _list_cells(self, layer: Layer, positions: int, rates: WeightErrorRates, blocks: int) -> None:
         """Sort the cells that may err into bins of rates."""
@@ -246,7 +271,7 @@ class _ErringLayer:
         ends = np.cumsum(counts).reshape(counts.shape)
         begins = ends - counts
         self._starts = np.concatenate([begins, ends[:, :, -1:]], axis=2)
-        self._code_bits = 6 + (ordered.shape[1] - 1).bit_length()
+        self._code_bits = 12 + ((ordered.shape[1] - 1) // 64).bit_length()
         self._cells = np.empty(int(counts.sum()), dtype=np.uint32)
         self._shares, self._inverting = (np.empty(len(self._cells), dtype=np.uint64) for _ in range(2))
         list_cells(
@@ -278,6 +303,21 @@ class _ErringLayer:
         twice = np.stack([np.isin(tile, tile[row]) for row in by_channel])
         order = np.arange(columns).reshape(channels, -1).T.reshape(-1)
         self._beyond, self._twice = (packed_bits(each[:, order]) for each in (by_channel, twice))
+
+
+def _by_group(layer: Layer, positions: int, values: Weights) -> list[Any]:
+    """Sparse matrices ``(outputs, packed columns)`` of each group, turned as the weights are."""
+    from scipy.sparse import csr_array
+
+    turned = _in_order(layer, positions, np.where(layer.sign[:, None] >= 0, values, -values).astype(np.int32))
+    wide = np.pad(turned, ((0, 0), (0, -turned.shape[1] % 64)))
+    return [csr_array(part) for part in np.split(wide, layer.groups)]
+
+
+def _bits(words: Words) -> NDArray[np.int32]:
+    """The bits of ``(..., words)``, ``(..., 64 * words)``, the first the lowest."""
+    octets = np.ascontiguousarray(words).astype("<u8", copy=False).view(np.uint8)
+    return np.unpackbits(octets, axis=-1, bitorder="little").astype(np.int32)
 
 
 def _flat(x: Words) -> Words:

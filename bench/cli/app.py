@@ -12,6 +12,7 @@ from bench.cli.fitting import add_fits
 from bench.cli.networks import network_app
 from bench.cli.options import (
     AtOption,
+    BenchesOption,
     BenchOption,
     CellsOption,
     ChipOption,
@@ -192,12 +193,7 @@ def map_network(
         int | None, typer.Option(min=1, help="Rows of the array, where they are not those of the bench; else 32.")
     ] = None,
     cols: Annotated[int | None, typer.Option(min=1, help="Columns of the array, likewise.")] = None,
-    bench: Annotated[
-        str | None,
-        typer.Option(
-            "--bench", metavar="FILE", envvar="RRAM_BENCH_FILE", help="Bench file whose array, points and pace count."
-        ),
-    ] = None,
+    bench: BenchesOption = None,
     error_map: Annotated[
         list[Path] | None,
         typer.Option(
@@ -208,11 +204,11 @@ def map_network(
     picture: Annotated[Path | None, typer.Option("--picture", metavar="FILE", help="Picture to write (PNG).")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Lay a network on an array and say what programming it takes; nothing is opened and nothing moves."""
+    """Lay a network on an array, or on several, and say what programming takes; nothing is opened, nothing moves."""
     from bench.cli.silicon import MapOptions, map_command
 
     runs = () if error_map is None else tuple(error_map)
-    map_command(network, MapOptions(bench, rows, cols, runs, out, picture), as_json)
+    map_command(network, MapOptions(tuple(given(bench)), rows, cols, runs, out, picture), as_json)
 
 
 @app.command()
@@ -237,7 +233,7 @@ def infer(
     network: NetworkArgument,
     data: DataOption = "digits",
     data_dir: DataDirOption = None,
-    bench: BenchOption = "simulated",
+    bench: BenchesOption = None,
     chip: ChipOption = "",
     at: AtOption = None,
     mode: ModeOption = None,
@@ -249,22 +245,31 @@ def infer(
     ] = False,
     form: FormOption = False,
     resume: Annotated[
-        Path | None, typer.Option("--resume", metavar="RUN", help="Run file that ended early, to go on with.")
+        list[Path] | None,
+        typer.Option("--resume", metavar="RUN", help="Run file that ended early, to go on with; one for each chip."),
     ] = None,
     out: OutFolder = RUNS,
     seed: SeedOption = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Program a network tile by tile and infer a test set on silicon."""
+    """Program a network tile by tile and infer a test set on silicon, on several chips with a --bench for each."""
     from bench.cli.confirming import BOTH, Inferring, infer_command
     from bench.cli.loop import Examples
     from bench.cli.on_bench import OnBench
+    from bench.cli.several_chips import infer_together_command
     from bench.source import parse_overrides
 
     modes = given(mode) or ([] if sweep else [BOTH])
-    wanted = Inferring(tuple(modes), plan, samples, parse_settings(settings), sweep, resume)
-    on = OnBench(bench, out, seed, chip, form, parse_overrides(given(at)))
-    infer_command(network, Examples(data, data_dir), on, wanted, as_json)
+    earlier = () if resume is None else tuple(resume)
+    wanted = Inferring(tuple(modes), plan, samples, parse_settings(settings), sweep, earlier)
+    benches = given(bench) or ["simulated"]
+    # simulated chips that this starts differ by their seeds
+    on = [OnBench(one, out, seed + n, chip, form, parse_overrides(given(at))) for n, one in enumerate(benches)]
+    examples = Examples(data, data_dir)
+    if len(on) > 1:
+        infer_together_command(network, examples, on, wanted, as_json)
+    else:
+        infer_command(network, examples, on[0], wanted, as_json)
 
 
 @app.command()

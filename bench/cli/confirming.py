@@ -29,7 +29,7 @@ class Inferring:
         samples: only so many, or None for all.
         settings: further parameters.
         sweep: over the conditions that the settings list.
-        resume: run file that ended early, or None.
+        resume: run files that ended early: one for each chip, or none.
     """
 
     modes: tuple[str, ...]
@@ -37,7 +37,7 @@ class Inferring:
     samples: int | None
     settings: Mapping[str, str]
     sweep: bool
-    resume: Path | None
+    resume: tuple[Path, ...]
 
 
 def infer_command(path: Path, examples: Examples, on: OnBench, wanted: Inferring, as_json: bool) -> None:
@@ -53,7 +53,9 @@ def infer_command(path: Path, examples: Examples, on: OnBench, wanted: Inferring
     procedure = sweep_procedure(task) if wanted.sweep else inference_procedure(task)
     modes = [mode.value for mode in parsed_modes(wanted.modes)]
     parameters = procedure.parse({**wanted.settings, **({"modes": modes} if modes else {})})
-    earlier = None if wanted.resume is None else open_run(wanted.resume)
+    if len(wanted.resume) > 1:
+        raise UserMistake("--resume is given more than once; name one run, the last, for each --bench")
+    earlier = open_run(wanted.resume[0]) if wanted.resume else None
     reporter = Reporter(as_json)
     with on.open(reporter) as runs:
         task.plan_for(runs.bench.chip)
@@ -62,7 +64,7 @@ def infer_command(path: Path, examples: Examples, on: OnBench, wanted: Inferring
         outcome = runs.run("programming tiles and inferring on silicon", procedure, parameters, earlier)
         reporter.done(f"{outcome.records} records")
     values = {"status": outcome.status, "run_file": str(outcome.run_file), **outcome.result}
-    table = _swept(outcome.result) if wanted.sweep else _inferred(outcome.result)
+    table = _swept(outcome.result) if wanted.sweep else inferred_lines(outcome.result)
     reporter.result(values, [*table, ("run file", str(outcome.run_file))], f"{network.name} on {data.name}")
 
 
@@ -138,7 +140,8 @@ def _plan(path: Path | None) -> Plan | None:
     return None if path is None else load_plan(path)
 
 
-def _inferred(result: Mapping[str, Any]) -> list[tuple[str, str]]:
+def inferred_lines(result: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What came of an inference, as lines of a table for a person."""
     errors = result["bit_errors"]
     return [
         ("samples", str(result["samples"])),
@@ -161,4 +164,4 @@ def _swept(result: Mapping[str, Any]) -> list[tuple[str, str]]:
     return lines
 
 
-__all__ = ["BOTH", "Inferring", "ToConfirm", "confirm_command", "infer_command"]
+__all__ = ["BOTH", "Inferring", "ToConfirm", "confirm_command", "infer_command", "inferred_lines"]

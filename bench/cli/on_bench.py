@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -50,10 +50,34 @@ class OnBench:
     @contextmanager
     def open(self, stages: Stages) -> Iterator[StagedRuns]:
         """Connect, with Ctrl-C as a stop; what follows runs as stages."""
-        from bench.runner import prepare_folder
-        from bench.source import open_at
-        from bench.stages import StagedRuns
+        with open_together([self], stages) as (runs,):
+            yield runs
 
-        prepare_folder(self.out)
-        with stop_on_signals() as stop, open_at(self.source, self.seed, self.at, self.chip or None) as bench:
-            yield StagedRuns(bench, self.seed, self.out, stages, stop)
+
+@contextmanager
+def open_together(wanted: Sequence[OnBench], stages: Stages) -> Iterator[tuple[StagedRuns, ...]]:
+    """Connect to benches, with Ctrl-C as a stop of all of them; whatever ends the block, each is switched off.
+
+    Raises:
+        UserMistake: two of them are the same bench, or would drive the same instrument or chip.
+    """
+    from bench.runner import prepare_folder
+    from bench.source import check_apart, open_at
+    from bench.stages import StagedRuns
+
+    if len(wanted) > 1:
+        check_apart([on.source for on in wanted])
+    for on in wanted:
+        prepare_folder(on.out)
+    with ExitStack() as opened:
+        stop = opened.enter_context(stop_on_signals())
+        yield tuple(
+            StagedRuns(
+                opened.enter_context(open_at(on.source, on.seed, on.at, on.chip or None)),
+                on.seed,
+                on.out,
+                stages,
+                stop,
+            )
+            for on in wanted
+        )

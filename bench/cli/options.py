@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
+import click
 import typer
 
 from models.exceptions import UserMistake
@@ -16,6 +18,25 @@ BenchOption = Annotated[
         metavar="FILE",
         envvar="RRAM_BENCH_FILE",
         help="Bench file, or 'simulated' to start one for this command.",
+    ),
+]
+
+
+class _Benches(click.ParamType):
+    """A bench file; several of them in the environment are separated as folders are in PATH."""
+
+    name = "bench"
+    envvar_list_splitter = os.pathsep
+
+
+BenchesOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--bench",
+        metavar="FILE",
+        envvar="RRAM_BENCH_FILE",
+        click_type=_Benches(),
+        help="Bench file, or 'simulated' to start one for this command; several chips: one for each.",
     ),
 ]
 LARGEST_SEED = 2**32 - 1

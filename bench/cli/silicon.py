@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from bench.mapping import Plan
     from bench.placement import Harm
     from bench.programming import Cost
+    from data.runs import Run
     from models.integer import IntegerNetwork
 
 BENCH = "kilobit_lab"
@@ -31,13 +33,13 @@ class MapOptions:
     """A plan as it was asked for.
 
     Attributes:
-        bench: bench file, "simulated", or None.
+        benches: bench files, or "simulated": one for each chip; none for a kilobit chip on a usual bench.
         rows, cols: of the array; None for those of the bench, else of the error map, else of a kilobit chip.
         runs: run files that the error map is made from; none for a plan that suits any chip.
         out, picture: files to write, or None.
     """
 
-    bench: str | None
+    benches: tuple[str, ...]
     rows: int | None
     cols: int | None
     runs: tuple[Path, ...]
@@ -46,48 +48,48 @@ class MapOptions:
 
 
 def map_command(path: Path, wanted: MapOptions, as_json: bool) -> None:
-    """Lay a network on an array, and say what that takes; nothing is opened and nothing moves."""
-    from bench.error_map import error_map
-    from bench.mapping import plan_network
-    from bench.placement import harm
-    from bench.plan_files import save_plan
-    from bench.plan_pictures import plan_picture
-    from bench.programming import ordered, programming_cost
+    """Lay a network on an array, or on those of several chips, and say what it takes; nothing is opened or moves."""
     from data.atomic import check_writable
     from data.networks import load_network
-    from data.runs import open_run
 
     network = load_network(path).network
     for target, what in ((wanted.out, "plan"), (wanted.picture, "picture")):
         if target is not None:
             check_writable(target, what)
+    (_map_on_one if len(wanted.benches) < 2 else _map_on_several)(network, wanted, Reporter(as_json))
+
+
+def _map_on_one(network: IntegerNetwork, wanted: MapOptions, reporter: Reporter) -> None:
+    from bench.error_map import error_map
+    from bench.mapping import plan_network
+    from bench.placement import harm
+    from bench.plan_files import save_plan
+    from bench.plan_pictures import plan_picture
+    from bench.programming import ordered
+    from data.runs import open_run
+
     known = error_map([open_run(run) for run in wanted.runs]) if wanted.runs else None
     config = _config(wanted, known)
     if known is not None:
         known.check(config.geometry, config.chip.id)
     plain = plan_network(network, config.geometry)
     plan = ordered(plain if known is None else plan_network(network, config.geometry, known), network)
-    costs = {
-        "every_cell": programming_cost(plan, network, config),
-        "changed_cells": programming_cost(plan, network, config, keep_right=True),
-    }
+    costs = _costs(plan, network, config)
     harms = None if known is None else (harm(plain, network, known), harm(plan, network, known))
     if wanted.out is not None:
         save_plan(wanted.out, plan)
     if wanted.picture is not None:
-        plan_picture(plan, network, wanted.picture, known)
-    inference = _inference_energy(network, plan)
+        plan_picture(plan, network, wanted.picture, None if known is None else {known.chip_id: known})
+    inference = _inference_energy(network, plan.array)
     values = {
         **plan.summary(),
         "network_sha256": plan.network_sha256,
         "bench": config.name,
-        "layers": _layers(network, plan),
-        "programming": {kind: cost.as_plain() for kind, cost in costs.items()},
+        "layers": _layers(network, [plan]),
+        "programming": _plain(costs),
         "inference_energy": inference,
-        "error_map": None if known is None else known.summary(),
-        "harm": None if harms is None else {"as_it_comes": vars(harms[0]), "placed": vars(harms[1])},
-        "plan_file": None if wanted.out is None else str(wanted.out),
-        "picture": None if wanted.picture is None else str(wanted.picture),
+        **_known(known, harms),
+        **_written(wanted),
     }
     lines = [
         ("array", "{} x {} cells of {}".format(*plan.array, plan.chip_id or "any chip")),
@@ -95,22 +97,108 @@ def map_command(path: Path, wanted: MapOptions, as_json: bool) -> None:
         *((f"  layer {one['layer']}", _layer_line(one)) for one in values["layers"]),
         ("cells used", str(plan.used)),
         ("cells left unused", str(plan.wasted)),
-        ("programming, every cell pulsed", _cost_line(costs["every_cell"])),
-        ("programming, changed cells only", _cost_line(costs["changed_cells"])),
+        *_cost_lines(costs),
         ("operating points and pace of", config.name),
-        ("energy of one inference, on the chip", inference.get("note") or f"{inference['on_chip_j']:.3g} J"),
+        ("energy of one inference, on the chip", _energy_line(inference)),
         *([] if known is None or harms is None else _error_map_lines(known, *harms)),
-        *((name, values[key]) for name, key in (("plan", "plan_file"), ("picture", "picture")) if values[key]),
+        *_file_lines(values),
     ]
-    Reporter(as_json).result(values, lines, plan.network)
+    reporter.result(values, lines, plan.network)
+
+
+def _map_on_several(network: IntegerNetwork, wanted: MapOptions, reporter: Reporter) -> None:
+    from bench.placement import harm
+    from bench.plan_files import save_shared_plan
+    from bench.plan_pictures import plan_picture
+    from bench.programming import cost_together, ordered
+    from bench.several_chips import SharedPlan, plan_on_chips
+    from bench.source import bench_config
+
+    if wanted.rows is not None or wanted.cols is not None:
+        raise UserMistake("--rows and --cols are of one array; with several chips each bench file has its own")
+    configs = [bench_config(bench) for bench in wanted.benches]
+    arrays = [config.geometry for config in configs]
+    known = _error_maps(wanted.runs, [config.chip.id for config in configs])
+    for config, one in zip(configs, known, strict=True):
+        if one is not None:
+            one.check(config.geometry, config.chip.id)
+    plain = plan_on_chips(network, arrays)
+    placed = plan_on_chips(network, arrays, known)
+    plan = SharedPlan(tuple(ordered(part, network) for part in placed.parts))
+    costs = [_costs(part, network, config) for part, config in zip(plan.parts, configs, strict=True)]
+    in_all = {kind: cost_together([each[kind] for each in costs]) for kind in costs[0]}
+    if wanted.out is not None:
+        save_shared_plan(wanted.out, plan)
+    if wanted.picture is not None:
+        plan_picture(plan, network, wanted.picture, {one.chip_id: one for one in known if one is not None})
+    chips, lines = [], []
+    for number, (config, part, before, one, cost) in enumerate(
+        zip(configs, plan.parts, plain.parts, known, costs, strict=True), start=1
+    ):
+        harms = None if one is None else (harm(before, network, one), harm(part, network, one))
+        about = part.summary()
+        del about["network"]
+        chips.append({"bench": config.name, **about, **_known(one, harms), "programming": _plain(cost)})
+        tiles = ", ".join(str(len(part.of_layer(index))) for index in range(len(network.layers)))
+        array = "{} x {}".format(*part.array)
+        lines += [
+            (f"chip {number}", f"{part.chip_id or config.chip.id or 'any'}, {array} cells, bench {config.name}"),
+            ("  tiles", f"{len(part.tiles)} (layer by layer: {tiles})"),
+            ("  cells used, left unused", f"{part.used}, {part.wasted}"),
+            *((f"  {name}", text) for name, text in _cost_lines(cost)),
+            *([] if one is None or harms is None else _error_map_lines(one, *harms)),
+        ]
+    same = len(set(arrays)) == 1
+    inference = (
+        _inference_energy(network, arrays[0]) if same else {"on_chip_j": None, "note": "the arrays differ in size"}
+    )
+    values = {
+        "network": plan.network,
+        "network_sha256": network.sha256,
+        "chips": chips,
+        "tiles": plan.tiles,
+        **{name: sum(chip[name] for chip in chips) for name in ("cells_used", "cells_wasted", "programming_pulses")},
+        "layers": _layers(network, plan.parts),
+        "programming": _plain(in_all),
+        "inference_energy": inference,
+        **_written(wanted),
+    }
+    lines += [
+        ("all chips: tiles", str(plan.tiles)),
+        *((f"  layer {one['layer']}", _layer_line(one)) for one in values["layers"]),
+        ("  cells used, left unused", f"{values['cells_used']}, {values['cells_wasted']}"),
+        *((f"  {name}", text) for name, text in _cost_lines(in_all)),
+        ("energy of one inference, on the chips", _energy_line(inference)),
+        *_file_lines(values),
+    ]
+    reporter.result(values, lines, plan.network)
+
+
+def _error_maps(runs: Sequence[Path], ids: Sequence[str | None]) -> list[ErrorMap | None]:
+    """What runs say of each chip; they are matched by its name."""
+    from bench.error_map import error_map
+    from data.runs import open_run
+
+    of_chip: dict[str, list[Run]] = {}
+    for path in runs:
+        run = open_run(path)
+        chip_id = str(run.attributes.get("chip_id"))
+        if chip_id not in ids:
+            named = ", ".join(f"{each}" for each in ids if each is not None) or "none"
+            raise UserMistake(
+                f"{path} is of chip {chip_id}; the bench files name {named}: name it there as id in [chip]"
+            )
+        of_chip.setdefault(chip_id, []).append(run)
+    maps = {chip_id: error_map(own) for chip_id, own in of_chip.items()}
+    return [None if chip_id is None else maps.get(chip_id) for chip_id in ids]
 
 
 def _config(wanted: MapOptions, known: ErrorMap | None) -> BenchFile:
     """The bench file that counts, with the array that was asked for."""
     from bench.source import bench_config
 
-    if wanted.bench is not None:
-        config = bench_config(wanted.bench)
+    if wanted.benches:
+        config = bench_config(wanted.benches[0])
         array = config.geometry
     else:
         config = bench_config(Path(str(files("data"))) / "benches" / f"{BENCH}.toml")
@@ -120,10 +208,10 @@ def _config(wanted: MapOptions, known: ErrorMap | None) -> BenchFile:
     return config.model_copy(update={"chip": config.chip.model_copy(update={"rows": rows, "cols": cols})})
 
 
-def _layers(network: IntegerNetwork, plan: Plan) -> list[dict[str, Any]]:
+def _layers(network: IntegerNetwork, parts: Sequence[Plan]) -> list[dict[str, Any]]:
     layers = []
     for index, layer in enumerate(network.layers):
-        tiles = [tile for _, tile in plan.of_layer(index)]
+        tiles = [tile for part in parts for _, tile in part.of_layer(index)]
         layers.append(
             {
                 "layer": index + 1,
@@ -146,6 +234,43 @@ def _layer_line(one: dict[str, Any]) -> str:
     return text + (f", {one['padding_columns']} columns of padding" if one["padding_columns"] else "")
 
 
+def _costs(plan: Plan, network: IntegerNetwork, config: BenchFile) -> dict[str, Cost]:
+    from bench.programming import programming_cost
+
+    return {
+        "every_cell": programming_cost(plan, network, config),
+        "changed_cells": programming_cost(plan, network, config, keep_right=True),
+    }
+
+
+def _plain(costs: Mapping[str, Cost]) -> dict[str, Any]:
+    return {kind: cost.as_plain() for kind, cost in costs.items()}
+
+
+def _known(known: ErrorMap | None, harms: tuple[Harm, Harm] | None) -> dict[str, Any]:
+    """What is known of the cells of a chip, and what they do as the weights come and as they are placed."""
+    return {
+        "error_map": None if known is None else known.summary(),
+        "harm": None if harms is None else {"as_it_comes": vars(harms[0]), "placed": vars(harms[1])},
+    }
+
+
+def _written(wanted: MapOptions) -> dict[str, str | None]:
+    files = {"plan_file": wanted.out, "picture": wanted.picture}
+    return {name: None if path is None else str(path) for name, path in files.items()}
+
+
+def _file_lines(values: Mapping[str, Any]) -> list[tuple[str, str]]:
+    return [(name, values[key]) for name, key in (("plan", "plan_file"), ("picture", "picture")) if values[key]]
+
+
+def _cost_lines(costs: Mapping[str, Cost]) -> list[tuple[str, str]]:
+    return [
+        ("programming, every cell pulsed", _cost_line(costs["every_cell"])),
+        ("programming, changed cells only", _cost_line(costs["changed_cells"])),
+    ]
+
+
 def _cost_line(cost: Cost) -> str:
     scaled = ", scaled up" if cost.scaled else ""
     return (
@@ -154,19 +279,23 @@ def _cost_line(cost: Cost) -> str:
     )
 
 
-def _inference_energy(network: IntegerNetwork, plan: Plan) -> dict[str, Any]:
+def _inference_energy(network: IntegerNetwork, array: Geometry) -> dict[str, Any]:
     """Energy of one inference with XNOR in the sense amplifiers, or a note on why there is no account of it."""
     from data.energy_files import packaged_circuits
     from models.accounts import Item
     from models.energy import InputWords, System, inference_energy
 
     circuits = packaged_circuits()
-    system = System(words=InputWords.SERIAL, tile_rows=plan.array.rows, tile_columns=plan.array.cols)
+    system = System(words=InputWords.SERIAL, tile_rows=array.rows, tile_columns=array.cols)
     try:
         found = inference_energy(network, circuits.energy, system)
     except UserMistake as mistake:
         return {"total_j": None, "on_chip_j": None, "circuits": circuits.name, "note": str(mistake)}
     return {"total_j": found.total, "on_chip_j": found.without(Item.OFF_CHIP).total, "circuits": circuits.name}
+
+
+def _energy_line(inference: Mapping[str, Any]) -> str:
+    return inference.get("note") or f"{inference['on_chip_j']:.3g} J"
 
 
 def _error_map_lines(known: ErrorMap, before: Harm, after: Harm) -> list[tuple[str, str]]:

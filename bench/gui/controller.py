@@ -453,8 +453,9 @@ class Controller(QObject):
             del self._asked[job.title]
         if job.purpose is Purpose.RAILS:
             self._polling = False
-        if job.purpose not in SILENT or outcome is Outcome.FAILED:
-            self.logged.emit(Entry(job, job.title, job.cells, text, outcome))
+        if job.purpose in SILENT and outcome is not Outcome.FAILED:
+            return
+        self.logged.emit(Entry(job, job.title, job.cells, text, outcome))
         if job is self.busy:
             self._settle()
             self.busy = self.run_state = None

@@ -19,6 +19,7 @@ from bench.procedure import CellMask, Parameters, Procedure, Progress, Record, S
 from bench.procedures.bit_error import random_weights
 from bench.procedures.measuring import measure
 from bench.procedures.tables import (
+    CELL,
     PATTERNS,
     RESISTANCES,
     SENSES,
@@ -54,6 +55,16 @@ XNOR_INPUTS = Table(
         Column("sum", "int16", dims=("row",), description="sum of each row; input times the sum of its weights"),
     ),
     "XNOR of ternary patterns with one input for all columns: a zero that reads right, at +1, may answer at -1",
+)
+
+XNOR_CELLS = Table(
+    "xnor_cells",
+    (
+        Column("pattern", "int32", description="index of the pattern in the array"),
+        Column("repeat", "int32", description="index of the sense"),
+        Column("sum", "int16", dims=CELL, description="sum of the row with an input of -1 in this column and +1 beside"),
+    ),
+    "XNOR of ternary patterns with one column at a time at -1: what each cell by itself answers there",
 )
 
 
@@ -118,6 +129,7 @@ def characterise(chip: Chip, parameters: CharacteriseParameters, cells: CellMask
                 yield _xnor_rows(chip, done, target, parameters.xnor_repeats)
                 if parameters.weights == "ternary":
                     yield _xnor_inputs(chip, done, parameters.xnor_repeats)
+                    yield _xnor_cells(chip, done, parameters.xnor_repeats)
             raw_errors += programming.raw_errors
             failed += programming.failed
             state = np.where(lrs_devices(target), np.int8(ProgrammedState.LRS), np.int8(ProgrammedState.HRS))
@@ -157,6 +169,14 @@ def _xnor_inputs(chip: Chip, pattern: int, repeats: int) -> Record:
     return Record("xnor_inputs", values, many=True)
 
 
+def _xnor_cells(chip: Chip, pattern: int, repeats: int) -> Record:
+    rows, cols = chip.geometry
+    one_turned = (1 - 2 * np.eye(cols)).astype(np.int8)
+    sums = chip.xnor(np.tile(one_turned, (repeats, 1))).reshape(repeats, cols, rows)
+    values = {"pattern": np.full(repeats, pattern), "repeat": np.arange(repeats), "sum": sums.transpose(0, 2, 1)}
+    return Record("xnor_cells", values, many=True)
+
+
 def _devices(chip: Chip, sample: NDArray[np.int64]) -> DeviceMask:
     """Both devices of some cells, ``(n, 2)`` rows and columns."""
     devices = chip.no_devices()
@@ -168,6 +188,6 @@ CHARACTERISE = Procedure(
     "characterise",
     "measure what a device fit needs: patterns, repeated senses, resistances, a weak-RESET staircase",
     CharacteriseParameters,
-    (PATTERNS, SENSES, XNOR_ROWS, XNOR_INPUTS, RESISTANCES),
+    (PATTERNS, SENSES, XNOR_ROWS, XNOR_INPUTS, XNOR_CELLS, RESISTANCES),
     characterise,
 )
