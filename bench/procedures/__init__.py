@@ -12,6 +12,7 @@ from bench.procedures.endurance import ENDURANCE
 from bench.procedures.forming import FORMING
 from bench.procedures.iv import IV
 from bench.procedures.program import PROGRAM
+from bench.procedures.pulse import PULSE
 from bench.procedures.read import READ
 from bench.procedures.read_disturb import READ_DISTURB
 from bench.procedures.resistance import RESISTANCE
@@ -25,6 +26,7 @@ _OURS: tuple[Procedure, ...] = (
     FORMING,
     PROGRAM,
     READ,
+    PULSE,
     RESISTANCE,
     CHARACTERISE,
     AMPLIFIERS,
