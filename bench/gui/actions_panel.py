@@ -20,6 +20,14 @@ from bench.procedures.resistance import RESISTANCE
 from drivers.operating_points import DirectPoint, OperatingPoints, PulsePoint, SensePoint
 from drivers.rails import RAILS
 
+HELP = """
+<p>Select cells on the map, then press what is to be done to them. Below each button stand the operating points that it
+uses; its tool tip tells the limits of the bench file, which nothing leaves.</p>
+<p>A virgin chip is formed once, before anything else. Programming ends with a verify by sensing and a verdict for each
+cell. Single pulses are for people who know why: nothing verifies them.</p>
+<p>With one cell selected, its whole history from the run files stands beside the map.</p>
+"""
+
 Point = PulsePoint | SensePoint | DirectPoint
 
 

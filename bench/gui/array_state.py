@@ -44,6 +44,7 @@ class ArrayState:
         verdict: ``(rows, cols)`` int8 of :class:`Verdict`; UNUSED where the last pulse was not verified.
         formed: ``(rows, cols)`` int8, 1 formed, 0 tried in vain, or :data:`UNKNOWN`.
         resistance_ohm: ``(rows, cols, 2)``, BL first; NaN where not measured since the last pulse, infinite when open.
+        resets: ``(rows, cols, 2)`` int64, full RESETs of each device that were seen: its cycles.
         in_compliance: ``(rows, cols, 2)`` bool; the current limit was reached, the resistance is an upper bound.
     """
 
@@ -55,6 +56,7 @@ class ArrayState:
         self.formed = np.full(geometry, UNKNOWN, dtype=np.int8)
         self.resistance_ohm = np.full((*geometry, 2), np.nan)
         self.in_compliance = np.zeros((*geometry, 2), dtype=bool)
+        self.resets = np.zeros((*geometry, 2), dtype=np.int64)
         self._takers: dict[str, Callable[[Mapping[str, Any]], None]] = {
             "forming": self._take_forming,
             "patterns": self._take_programming,
@@ -70,8 +72,12 @@ class ArrayState:
         What a pulse made unknown is forgotten with the record after it, which mostly tells it anew, or in
         :meth:`settle`: the screen need not flash between the two.
         """
-        if record.table == "operations" and OperationKind(record.values["kind"]) in PULSES:
-            self._pulses.append(record.values)
+        if record.table == "operations":
+            kind = OperationKind(record.values["kind"])
+            if kind in PULSES:
+                self._pulses.append(record.values)
+            if kind in (OperationKind.RESET, OperationKind.CYCLE):
+                self.resets[record.values["devices"].astype(bool)] += int(record.values["count"])
         taker = self._takers.get(record.table)
         if taker is None and record.values.keys() >= MEASURED:
             taker = self._take_resistance
@@ -97,6 +103,20 @@ class ArrayState:
         """``(rows, cols)``: cells that read something else than was asked for."""
         differing: NDArray[np.bool_] = self.compared & (self.target != self.sensed)
         return differing
+
+    @property
+    def margin(self) -> NDArray[np.float64]:
+        """``(rows, cols)``: larger over smaller resistance of each cell; NaN where one was not measured.
+
+        It is less than 1 where the larger one is on the side of the other weight than the one that was asked for.
+        """
+        bl, blb = self.resistance_ohm[..., Device.BL], self.resistance_ohm[..., Device.BLB]
+        with np.errstate(invalid="ignore", divide="ignore"):
+            ratio = np.where(bl == blb, 1.0, bl / blb)
+        ratio[np.isnan(bl) | np.isnan(blb)] = np.nan
+        sign = np.where(np.isin(self.target, (-1, 1)), self.target, np.where(ratio >= 1.0, 1, -1))
+        margin: NDArray[np.float64] = np.where(sign > 0, ratio, 1.0 / ratio)
+        return margin
 
     @property
     def settled(self) -> bool:
@@ -140,6 +160,20 @@ class ArrayState:
         place = values["row"], values["col"], values["device"]
         self.resistance_ohm[place] = values["resistance_ohm"]
         self.in_compliance[place] = bool(values["in_compliance"])
+
+    def table(self) -> str:
+        """All cells as CSV with a header: weights, verdicts, resistances in ohm, RESETs; empty where unknown."""
+        sides = [f"{side}_{what}" for what in ("ohm", "in_compliance", "resets") for side in ("bl", "blb")]
+        lines = [",".join(["row", "col", "target", "sensed", "verdict", "formed", *sides])]
+        for row, col in np.ndindex(*self.geometry):
+            codes = (int(values[row, col]) for values in (self.target, self.sensed))
+            weights = ["" if code == UNKNOWN else str(code) for code in codes]
+            verdict, formed = int(self.verdict[row, col]), int(self.formed[row, col])
+            ohms = ["" if np.isnan(ohm) else f"{ohm:.6g}" for ohm in self.resistance_ohm[row, col]]
+            rest = [*self.in_compliance[row, col].astype(int), *self.resets[row, col]]
+            told = [*weights, verdict_text(verdict, formed), "" if formed == UNKNOWN else str(formed), *ohms]
+            lines.append(",".join([str(row), str(col), *told, *map(str, rest)]))
+        return "\n".join(lines) + "\n"
 
     def describe(self, row: int, col: int) -> str:
         """One line on a cell: its place, the weight asked for and read, both resistances, the verdict."""

@@ -15,8 +15,8 @@ from bench.gui.array_state import ArrayState
 from bench.gui.units import si
 from bench.gui.views import Category, CategoryView, LogView, View, counts, decades
 
-BAR_LINES = 9
-WIDEST = "not programmed  9999"
+BAR_WIDTH = 11
+"""Of the scale, in heights of a line."""
 
 
 @cache
@@ -27,18 +27,18 @@ def lookup_table(name: str) -> NDArray[np.uint8]:
 
 
 class Legend(QWidget):
-    """The legend of the view that is shown."""
+    """The legend of the view that is shown: in one line below the map where it fits, in more where it must."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._view: View | None = None
         self._entries: list[tuple[Category, int]] = []
         self._decades = (0, 1)
-        self.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Expanding)
+        self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
 
     def sizeHint(self) -> QSize:
-        """Wide enough for the longest entry."""
-        return QSize(self.fontMetrics().horizontalAdvance(WIDEST) + 3 * self._line, 14 * self._line)
+        """Two lines high; a scale needs the second for its numbers."""
+        return QSize(20 * self._line, round(2.9 * self._line))
 
     def show_view(self, view: View, state: ArrayState) -> None:
         """Explain ``view`` of ``state``."""
@@ -61,41 +61,47 @@ class Legend(QWidget):
             return
         painter = QPainter(self)
         painter.setPen(self.palette().color(QPalette.ColorRole.WindowText))
-        top = 0.5 * self._line
+        left, top = 2.0, 0.2 * self._line
         if isinstance(self._view, LogView):
-            top = self._paint_scale(painter, self._view, top)
+            left = self._paint_scale(painter, self._view, left, top)
+            start = left
         else:
-            self._text(painter, 0, top, "cells")
-            top += 1.5 * self._line
+            start = left
         for category, count in self._entries:
-            self._paint_entry(painter, category, count, top)
-            top += 1.5 * self._line
+            wide = self._entry_width(category, count)
+            if left > start and left + wide > self.width():
+                left, top = start, top + 1.3 * self._line
+            self._paint_entry(painter, category, count, left, top)
+            left += wide
         painter.end()
 
-    def _text(self, painter: QPainter, left: float, top: float, text: str, right: bool = False) -> None:
-        side = Qt.AlignmentFlag.AlignRight if right else Qt.AlignmentFlag.AlignLeft
-        flags = int(side | Qt.AlignmentFlag.AlignVCenter)
-        painter.drawText(QRectF(left, top, self.width() - left - 2, self._line), flags, text)
+    def _entry(self, category: Category, count: int) -> str:
+        return f"{category.label}: {count}"
 
-    def _paint_entry(self, painter: QPainter, category: Category, count: int, top: float) -> None:
-        square = QRectF(1, top + 1, self._line - 2, self._line - 2)
+    def _entry_width(self, category: Category, count: int) -> float:
+        return 2.2 * self._line + self.fontMetrics().horizontalAdvance(self._entry(category, count))
+
+    def _paint_entry(self, painter: QPainter, category: Category, count: int, left: float, top: float) -> None:
+        square = QRectF(left, top + 1, self._line - 2, self._line - 2)
         painter.fillRect(square, QColor(category.colour))
         painter.drawRect(square)
-        self._text(painter, 1.5 * self._line, top, category.label)
-        self._text(painter, 1.5 * self._line, top, str(count), right=True)
+        place = QRectF(left + 1.4 * self._line, top, self.width(), self._line)
+        painter.drawText(place, int(Qt.AlignmentFlag.AlignVCenter), self._entry(category, count))
 
-    def _paint_scale(self, painter: QPainter, view: LogView, top: float) -> float:
+    def _paint_scale(self, painter: QPainter, view: LogView, left: float, top: float) -> float:
+        """The scale with its numbers below, and what it is beside it; returns where the rest may begin."""
         low, high = self._decades
-        self._text(painter, 0, top, view.quantity)
-        top += 2 * self._line
-        height, width = BAR_LINES * self._line, 1.2 * self._line
-        step = height / 256
+        inset, width, height = 1.2 * self._line, BAR_WIDTH * self._line, 0.9 * self._line
+        bar = QRectF(left + inset, top, width, height)
+        step = width / 256
         for index, colour in enumerate(lookup_table(view.colour_map)):
-            bar = QRectF(1, top + height - (index + 1) * step, width, step + 1)
-            painter.fillRect(bar, QColor(*(int(part) for part in colour)))
-        painter.drawRect(QRectF(1, top, width, height))
-        for decade in range(low, high + 1):
-            y = top + height * (high - decade) / (high - low)
-            painter.drawLine(int(width + 1), int(y), int(width + 0.4 * self._line), int(y))
-            self._text(painter, width + 0.6 * self._line, y - 0.5 * self._line, si(10.0**decade, view.unit))
-        return top + height + 1.5 * self._line
+            part = QRectF(bar.left() + index * step, top, step + 1, height)
+            painter.fillRect(part, QColor(*(int(part) for part in colour)))
+        painter.drawRect(bar)
+        every = max(1, -(-(high - low) // 4))
+        for decade in range(low, high + 1, every):
+            x = bar.left() + width * (decade - low) / (high - low)
+            painter.drawLine(int(x), int(top + height), int(x), int(top + height + 0.25 * self._line))
+            place = QRectF(x - 3 * self._line, top + height + 0.3 * self._line, 6 * self._line, self._line)
+            painter.drawText(place, int(Qt.AlignmentFlag.AlignHCenter), si(10.0**decade, view.unit))
+        return bar.right() + 1.6 * self._line

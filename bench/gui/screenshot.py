@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def grab(window: Window, path: Path) -> None:
     """Save a picture of the window as it stands."""
-    window.redraw()
+    window.map_pane.redraw()
     QApplication.processEvents()
     if not window.grab().save(str(path)):
         raise OSError(f"cannot write {path}")

@@ -1,4 +1,4 @@
-"""Which cells are selected, and the outline to draw around them. No Qt here."""
+"""Which cells are selected, and the outline to draw around cells. No Qt here."""
 
 from __future__ import annotations
 
@@ -66,17 +66,14 @@ class Selection:
         col = min(max(self._cursor[1] + right, 0), self.geometry.cols - 1)
         self.rectangle(self._anchor if extend else (row, col), (row, col))
 
-    def outline(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Edges between selected and other cells as pairs of points: x and y, both ``(2 n,)``.
+    def whole_lines(self, rows: bool) -> None:
+        """Extend the selection to the whole of its rows, or of its columns."""
+        along = self.mask.any(axis=1 if rows else 0, keepdims=True)
+        self.put(np.broadcast_to(along, self.mask.shape))
 
-        Cell ``(row, col)`` covers x from col - 0.5 to col + 0.5 and y from row - 0.5 to row + 0.5.
-        """
-        padded = np.pad(self.mask, 1)
-        row, col = np.nonzero(padded[1:, 1:-1] != padded[:-1, 1:-1])
-        flat_x, flat_y = np.stack([col - 0.5, col + 0.5], axis=1), np.stack([row - 0.5, row - 0.5], axis=1)
-        row, col = np.nonzero(padded[1:-1, 1:] != padded[1:-1, :-1])
-        steep_x, steep_y = np.stack([col - 0.5, col - 0.5], axis=1), np.stack([row - 0.5, row + 0.5], axis=1)
-        return np.concatenate([flat_x, steep_x]).ravel(), np.concatenate([flat_y, steep_y]).ravel()
+    def the_others(self) -> None:
+        """Select what is not selected."""
+        self.put(~self.mask)
 
     def text(self) -> str:
         """The selection for people and for the log: "all 1024 cells", "16 cells: rows 0–3, cols 4–7", "5 cells"."""
@@ -91,6 +88,19 @@ class Selection:
         if box != self.count:
             return f"{self.count} cells"
         return f"{self.count} cells: {_span('row', rows)}, {_span('col', cols)}"
+
+
+def outline(mask: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Edges between the cells of ``mask`` and others as pairs of points: x and y, both ``(2 n,)``.
+
+    The cell at ``(line, column)`` covers x from column - 0.5 to column + 0.5 and y from line - 0.5 to line + 0.5.
+    """
+    padded = np.pad(mask, 1)
+    row, col = np.nonzero(padded[1:, 1:-1] != padded[:-1, 1:-1])
+    flat_x, flat_y = np.stack([col - 0.5, col + 0.5], axis=1), np.stack([row - 0.5, row - 0.5], axis=1)
+    row, col = np.nonzero(padded[1:-1, 1:] != padded[1:-1, :-1])
+    steep_x, steep_y = np.stack([col - 0.5, col - 0.5], axis=1), np.stack([row - 0.5, row + 0.5], axis=1)
+    return np.concatenate([flat_x, steep_x]).ravel(), np.concatenate([flat_y, steep_y]).ravel()
 
 
 def _span(name: str, indices: NDArray[np.intp]) -> str:

@@ -109,6 +109,11 @@ def _resistance(device: Device, name: str) -> LogView:
     )
 
 
+def _cycles(state: ArrayState) -> NDArray[np.float64]:
+    cycles = state.resets.max(axis=-1).astype(float)
+    return np.where(cycles > 0, cycles, np.nan)
+
+
 _WEIGHTS = (Category("+1", PLUS), Category("0", ZERO), Category("−1", MINUS))
 
 VIEWS: tuple[View, ...] = (
@@ -148,6 +153,26 @@ VIEWS: tuple[View, ...] = (
     ),
     _resistance(Device.BL, "BL"),
     _resistance(Device.BLB, "BLb"),
+    LogView(
+        "Margin",
+        "larger over smaller resistance of the cell; below 1 it stands for the other weight than was asked for",
+        "margin",
+        "",
+        "cividis",
+        Category("not measured", "#ffffff"),
+        Category("one is open", "#a8323e"),
+        lambda state: state.margin,
+    ),
+    LogView(
+        "Cycles",
+        "full RESETs of the more used device since the window was connected",
+        "SET / RESET cycles",
+        "",
+        "cividis",
+        Category("none", "#ffffff"),
+        Category("beyond counting", "#a8323e"),
+        _cycles,
+    ),
 )
 
 

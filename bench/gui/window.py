@@ -2,60 +2,66 @@
 
 from __future__ import annotations
 
-from PyQt5.QtCore import Qt, QTimer
-from PyQt5.QtGui import QCloseEvent, QKeySequence, QShowEvent
+from collections.abc import Callable
+
+from PyQt5.QtCore import Qt
+from PyQt5.QtGui import QCloseEvent, QKeySequence, QResizeEvent, QShowEvent
 from PyQt5.QtWidgets import (
     QAction,
     QActionGroup,
-    QButtonGroup,
+    QApplication,
     QDockWidget,
-    QHBoxLayout,
-    QLabel,
-    QLineEdit,
     QMainWindow,
+    QMenu,
     QShortcut,
+    QSizePolicy,
     QSplitter,
     QStackedWidget,
     QToolBar,
     QToolButton,
-    QVBoxLayout,
     QWidget,
 )
 
-from bench.cells import parse_cells
+from bench.gui import actions_panel, calibration_panel, network_panel, procedures_panel, runs_panel
 from bench.gui.actions_panel import ActionsPanel
-from bench.gui.array_map import ArrayMap
 from bench.gui.bench_panel import BenchPanel
 from bench.gui.calibration_panel import CalibrationPanel
 from bench.gui.controller import Controller
 from bench.gui.fit_view import FitView
+from bench.gui.help import HelpPage, Stop, Tour
 from bench.gui.history_view import HistoryView
-from bench.gui.legend import Legend, lookup_table
 from bench.gui.live_view import LiveView
 from bench.gui.log_panel import LogPanel
+from bench.gui.map_pane import MapPane
+from bench.gui.memory import Memory
 from bench.gui.network_panel import NetworkPanel
 from bench.gui.network_view import NetworkView
 from bench.gui.procedures_panel import ProceduresPanel
 from bench.gui.run_view import RunView
 from bench.gui.runs_panel import RunsPanel
-from bench.gui.style import CHECKED_BUTTON, Scrolling, note
-from bench.gui.views import VIEWS, image
+from bench.gui.style import Scrolling
+from bench.gui.themes import Theme, apply
+from bench.gui.views import VIEWS
 from bench.gui.workspace import Workspace
-from models.exceptions import UserMistake
 
-REDRAW_MS = 40
-LOG_HEIGHT = 170
-HELP = (
-    "Drag selects a rectangle, click a cell, Ctrl adds; arrows move, Shift extends; Ctrl+A all, Esc none; "
-    "the wheel zooms, Home shows everything."
+LOG_HEIGHT = 150
+AREAS = (
+    Qt.DockWidgetArea.LeftDockWidgetArea,
+    Qt.DockWidgetArea.RightDockWidgetArea,
+    Qt.DockWidgetArea.BottomDockWidgetArea,
 )
 
 
 class Window(QMainWindow):
-    """The one window of the bench."""
+    """The one window of the bench.
 
-    def __init__(self) -> None:
+    Args:
+        memory: what it remembers from its last time; by default nothing, and nothing is kept.
+    """
+
+    def __init__(self, memory: Memory | None = None) -> None:
         super().__init__()
+        self.memory = Memory() if memory is None else memory
         self.setWindowTitle("rram-bench")
         self.controller = Controller(self)
         self.bench_panel, self.log_panel = BenchPanel(self.controller), LogPanel(self.controller)
@@ -65,59 +71,81 @@ class Window(QMainWindow):
         self.calibration_panel, self.fit_view = CalibrationPanel(self.controller), FitView(self.controller)
         self.network_panel, self.network_view = NetworkPanel(self.controller), NetworkView(self.controller)
         self.workspaces = (
-            Workspace("Cells", "do something to the selected cells", self.actions_panel, self.history, 0.42),
-            Workspace("Procedures", "experiments, and their queue", self.procedures_panel, self.live_view, 0.55),
-            Workspace("Runs", "what was recorded", self.runs_panel, self.run_view, 0.65),
-            Workspace("Calibration", "from runs to a device file", self.calibration_panel, self.fit_view, 0.65),
-            Workspace("Network", "a network on silicon", self.network_panel, self.network_view, 0.55),
+            Workspace(
+                "Cells",
+                "do something to the selected cells",
+                self.actions_panel,
+                self.history,
+                actions_panel.HELP,
+                0.42,
+            ),
+            Workspace(
+                "Procedures",
+                "experiments, and their queue",
+                self.procedures_panel,
+                self.live_view,
+                getattr(procedures_panel, "HELP", ""),
+                0.55,
+            ),
+            Workspace(
+                "Runs", "what was recorded", self.runs_panel, self.run_view, getattr(runs_panel, "HELP", ""), 0.65
+            ),
+            Workspace(
+                "Calibration",
+                "from runs to a device file",
+                self.calibration_panel,
+                self.fit_view,
+                getattr(calibration_panel, "HELP", ""),
+                0.65,
+            ),
+            Workspace(
+                "Network",
+                "a network on silicon",
+                self.network_panel,
+                self.network_view,
+                getattr(network_panel, "HELP", ""),
+                0.55,
+            ),
         )
-        self.array_map, self.legend = ArrayMap(), Legend()
-        self._redraw = QTimer(self)
-        self._redraw.setSingleShot(True)
-        self._redraw.setInterval(REDRAW_MS)
-        self._redraw.timeout.connect(self.redraw)
+        self.map_pane = MapPane(self.controller)
+        self.array_map, self.cells = self.map_pane.array_map, self.map_pane.cells
+        self.tour: Tour | None = None
+        self._arranged = False
         self._make_centre()
         self._make_docks()
         self._make_bar()
         self._make_keys()
-        self.controller.array_changed.connect(self._on_array_changed)
-        self.controller.bench_changed.connect(self._on_bench_changed)
-        self.controller.busy_changed.connect(self._refresh_empty)
+        self._recall()
         self.controller.ended.connect(self._on_ended)
-        self.array_map.selected.connect(self._on_selected)
-        self.array_map.hovered.connect(self._on_hovered)
-        self._on_bench_changed()
 
     @property
     def view(self) -> str:
-        """Name of the view that is shown."""
-        return VIEWS[self._views.checkedId()].name
+        """Name of the view of the map that is shown."""
+        return self.map_pane.view
 
     def show_view(self, name: str) -> None:
-        """Show the view called ``name``."""
-        index = [view.name for view in VIEWS].index(name)
-        button = self._views.button(index)
-        assert button is not None
-        button.setChecked(True)
-        self.redraw()
-
-    def redraw(self) -> None:
-        """Draw the map and its legend afresh."""
-        state = self.controller.state
-        if state is None:
-            return
-        view = VIEWS[self._views.checkedId()]
-        self.array_map.draw(image(view, state, lookup_table))
-        self.legend.show_view(view, state)
-        self._on_hovered(self._hovered)
+        """Show the view of the map called ``name``."""
+        self.map_pane.show_view(name)
 
     def showEvent(self, a0: QShowEvent | None) -> None:
         """Share out the space once its size is known."""
         super().showEvent(a0)
+        self._arrange()
+
+    def _arrange(self) -> None:
+        if self._arranged:
+            return
+        self._arranged = True
         bench, controls, log = self._docks
         self.resizeDocks([bench, controls], [250, 350], Qt.Orientation.Horizontal)
         self.resizeDocks([log], [max(LOG_HEIGHT, self.height() // 6)], Qt.Orientation.Vertical)
         self._share_out()
+
+    def resizeEvent(self, a0: QResizeEvent | None) -> None:
+        """A tour that is on follows."""
+        super().resizeEvent(a0)
+        if self.tour is not None:
+            self.tour.place()
 
     def closeEvent(self, a0: QCloseEvent | None) -> None:
         """Stop whatever runs, reach the safe state, and only then close."""
@@ -126,6 +154,7 @@ class Window(QMainWindow):
             a0.accept()
             return
         a0.ignore()
+        self._keep()
         self.setWindowTitle("rram-bench: switching the outputs off …")
         self.controller.close()
 
@@ -133,61 +162,21 @@ class Window(QMainWindow):
         self.close()
 
     def _make_centre(self) -> None:
-        self._hovered: tuple[int, int] | None = None
-        self._views = QButtonGroup(self)
-        bar = QHBoxLayout()
-        bar.setSpacing(2)
-        for index, view in enumerate(VIEWS):
-            button = QToolButton()
-            button.setText(view.name)
-            button.setToolTip(f"{view.help} (Ctrl+{index + 1})")
-            button.setCheckable(True)
-            button.setStyleSheet(CHECKED_BUTTON)
-            button.setChecked(index == 0)
-            self._views.addButton(button, index)
-            bar.addWidget(button)
-        bar.addStretch(1)
-        self._views.idClicked.connect(self.redraw)
-        self._facts = note()
-        self._facts.setFixedHeight(2 * self.fontMetrics().lineSpacing() + 2)
-        self._selected = QLabel()
-        self.cells = QLineEdit()
-        self.cells.setPlaceholderText("select: all, or 0:4,0:4 or 3,: joined by +")
-        self.cells.setToolTip("Rows,columns from zero; START:STOP leaves STOP out. Several are joined by +.")
-        self.cells.returnPressed.connect(self._on_cells_written)
-        below = QHBoxLayout()
-        below.addWidget(self._selected, 1)
-        below.addWidget(self.cells, 1)
-        page = QWidget()
-        layout = QVBoxLayout(page)
-        layout.setContentsMargins(4, 4, 4, 4)
-        layout.addLayout(bar)
-        layout.addWidget(self.array_map, 1)
-        layout.addWidget(self.legend)
-        layout.addWidget(self._facts)
-        layout.addLayout(below)
-        self._empty = note()
-        self._empty.setAlignment(Qt.AlignmentFlag.AlignCenter)
-        self._empty.setMargin(40)
-        self._pages = QStackedWidget()
-        self._pages.addWidget(self._empty)
-        self._pages.addWidget(page)
         self._views_shown = QStackedWidget()
         self._controls_shown = QStackedWidget()
         for workspace in self.workspaces:
             self._views_shown.addWidget(workspace.view)
             self._controls_shown.addWidget(Scrolling(workspace.controls))
         self._split = QSplitter(Qt.Orientation.Horizontal)
-        self._split.addWidget(self._pages)
+        self._split.addWidget(self.map_pane)
         self._split.addWidget(self._views_shown)
         self._split.setChildrenCollapsible(False)
         self._split.splitterMoved.connect(self._remember_share)
-        self._shares = {workspace.name: workspace.share for workspace in self.workspaces}
+        self._shares = {workspace.name: workspace.share for workspace in self.workspaces} | self.memory.shares
         self.setCentralWidget(self._split)
 
     def _make_docks(self) -> None:
-        areas = Qt.DockWidgetArea
-        left, right, bottom = areas.LeftDockWidgetArea, areas.RightDockWidgetArea, areas.BottomDockWidgetArea
+        left, right, bottom = AREAS
         self.setCorner(Qt.Corner.BottomLeftCorner, left)
         self.setCorner(Qt.Corner.BottomRightCorner, right)
         self._docks = [
@@ -195,6 +184,9 @@ class Window(QMainWindow):
             self._dock("Controls", self._controls_shown, right),
             self._dock("Log", self.log_panel, bottom),
         ]
+        self.help_page = HelpPage(self)
+        self.addDockWidget(right, self.help_page)
+        self.help_page.hide()
 
     def _dock(self, title: str, content: QWidget, area: Qt.DockWidgetArea) -> QDockWidget:
         dock = QDockWidget(title, self)
@@ -220,6 +212,33 @@ class Window(QMainWindow):
             action.triggered.connect(lambda _, name=workspace.name: self.show_workspace(name))
             group.addAction(action)
             self._bar.addAction(action)
+        space = QWidget()
+        space.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
+        self._bar.addWidget(space)
+        menu = QMenu(self)
+        self.theme_actions: dict[Theme, QAction] = {}
+        looks = QActionGroup(self)
+        for theme in Theme:
+            action = QAction(f"Look: {theme}", self)
+            action.setCheckable(True)
+            action.triggered.connect(lambda _, theme=theme: self.use_theme(theme))
+            looks.addAction(action)
+            menu.addAction(action)
+            self.theme_actions[theme] = action
+        menu.addSeparator()
+        menu.addAction("Layout as at the first start", self.forget_layout)
+        menu.addAction("Show the tour", self.start_tour)
+        look = QToolButton()
+        look.setText("Window ▾")
+        look.setToolTip("light and dark, layout, tour")
+        look.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
+        look.setMenu(menu)
+        self._bar.addWidget(look)
+        help_action = QAction("Help (F1)", self)
+        help_action.setShortcut(QKeySequence("F1"))
+        help_action.setToolTip("what this workspace is for, and the keys (F1)")
+        help_action.triggered.connect(self.toggle_help)
+        self._bar.addAction(help_action)
         self.addToolBar(Qt.ToolBarArea.TopToolBarArea, self._bar)
         self.controller.workspace_wanted.connect(self.show_workspace)
         self.show_workspace(self.workspaces[0].name)
@@ -236,7 +255,55 @@ class Window(QMainWindow):
         self._views_shown.setCurrentIndex(index)
         self._controls_shown.setCurrentIndex(index)
         self._docks[1].setWindowTitle(name)
+        self.help_page.show_about(name, self.workspaces[index].help)
         self._share_out()
+
+    def toggle_help(self) -> None:
+        """Show the help page, or hide it."""
+        self.help_page.setVisible(not self.help_page.isVisible())
+
+    def use_theme(self, theme: Theme) -> None:
+        """Light, dark, or as the desktop is; remembered."""
+        app = QApplication.instance()
+        assert isinstance(app, QApplication)
+        self.memory.theme = theme
+        self.theme_actions[theme].setChecked(True)
+        apply(app, theme)
+
+    def forget_layout(self) -> None:
+        """Everything where it was at the first start."""
+        for dock, area in zip(self._docks, AREAS, strict=True):
+            dock.setFloating(False)
+            self.addDockWidget(area, dock)
+        self._shares = {workspace.name: workspace.share for workspace in self.workspaces}
+        self._arranged = False
+        self._arrange()
+        self.memory.layout, self.memory.shares = None, {}
+
+    def start_tour(self) -> None:
+        """Point at one part after the other."""
+        if self.tour is None:
+            self.tour = Tour(self, tour_stops(self), self._on_tour_over)
+
+    def _on_tour_over(self) -> None:
+        self.tour = None
+        self.memory.toured = True
+
+    def _recall(self) -> None:
+        """As it was left; what was kept of another layout is not used."""
+        kept = self.memory.layout
+        if kept is not None:
+            geometry, state = kept
+            self._arranged = self.restoreGeometry(geometry) and self.restoreState(state)
+        if self.memory.theme is not Theme.DESKTOP:
+            self.use_theme(self.memory.theme)
+        self.theme_actions[self.memory.theme].setChecked(True)
+
+    def _keep(self) -> None:
+        self.memory.layout = self.saveGeometry(), self.saveState()
+        self.memory.shares = self._shares
+        if self.controller.bench is not None:
+            self.memory.bench = self.controller.bench.source, self.controller.bench.seed
 
     def _share_out(self) -> None:
         width, share = self._split.width(), self._shares[self.workspace.name]
@@ -248,47 +315,62 @@ class Window(QMainWindow):
 
     def _make_keys(self) -> None:
         QShortcut(QKeySequence("F12"), self, self.controller.outputs_off)
+        QShortcut(QKeySequence("Ctrl+M"), self, self.array_map.setFocus)
         for index, view in enumerate(VIEWS):
             QShortcut(QKeySequence(f"Ctrl+{index + 1}"), self, lambda name=view.name: self.show_view(name))
 
-    def _on_bench_changed(self) -> None:
-        state = self.controller.state
-        self._pages.setCurrentIndex(0 if state is None else 1)
-        self._refresh_empty()
-        if state is not None:
-            self.array_map.set_geometry(state.geometry)
-            self.redraw()
-            self.array_map.setFocus()
 
-    def _refresh_empty(self) -> None:
-        busy = self.controller.busy
-        if busy is not None:
-            self._empty.setText(f"{busy.title} …")
-        else:
-            self._empty.setText(
-                "No bench is connected.\n\nChoose one on the left and press Connect. "
-                "The simulated bench needs nothing but this computer."
-            )
+def tour_stops(window: Window) -> list[Stop]:
+    """What a newcomer is shown, in the order of the first ten minutes."""
 
-    def _on_array_changed(self) -> None:
-        if not self._redraw.isActive():
-            self._redraw.start()
+    def at(name: str) -> Callable[[], None]:
+        return lambda: window.show_workspace(name)
 
-    def _on_selected(self) -> None:
-        selection = self.array_map.selection
-        self._selected.setText(f"Selected: {selection.text()}")
-        self.controller.select(selection)
-
-    def _on_hovered(self, cell: tuple[int, int] | None) -> None:
-        self._hovered = cell
-        state = self.controller.state
-        self._facts.setText(HELP if cell is None or state is None else state.describe(*cell))
-
-    def _on_cells_written(self) -> None:
-        try:
-            mask = parse_cells(self.cells.text(), self.array_map.selection.geometry)
-        except UserMistake as error:
-            self.controller.complain("Select", str(error))
-            return
-        self.array_map.select(mask)
-        self.array_map.setFocus()
+    return [
+        Stop(
+            "the bench",
+            "Who answers, and what stands on the rails: set, and as measured. What is not known is called UNKNOWN.",
+            lambda: window.bench_panel,
+        ),
+        Stop(
+            "Outputs off",
+            "This button, or F12, brings every output to 0 V and off at once, whatever else is going on.",
+            lambda: window.bench_panel.off_button,
+        ),
+        Stop(
+            "the array",
+            "Every square is a 2T2R cell. Drag to select cells; choose above what the colours show.",
+            lambda: window.map_pane,
+            at("Cells"),
+        ),
+        Stop(
+            "cells",
+            "Form the virgin chip first, then program and read. Each button says what it will do before it does it.",
+            lambda: window.actions_panel,
+            at("Cells"),
+        ),
+        Stop(
+            "procedures",
+            "Experiments with all their parameters, what they would take, a queue, and live plots.",
+            lambda: window.procedures_panel,
+            at("Procedures"),
+        ),
+        Stop(
+            "calibration",
+            "Runs are fitted into a device file, which then predicts how a network will do on this silicon.",
+            lambda: window.calibration_panel,
+            at("Calibration"),
+        ),
+        Stop(
+            "the network",
+            "Train or open one, program it tile by tile, infer, and see whether it came out as predicted.",
+            lambda: window.network_panel,
+            at("Network"),
+        ),
+        Stop(
+            "the log",
+            "What is under way with the time left, Pause and Stop, and a line for everything that was done.",
+            lambda: window.log_panel,
+            at("Cells"),
+        ),
+    ]

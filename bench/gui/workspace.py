@@ -16,6 +16,7 @@ class Workspace:
         about: one line, the button's tool tip.
         controls: what is set and pressed; stands on the right of the window.
         view: what is looked at; stands beside the map.
+        help: its help page, rich text.
         share: of the width between the bench and the controls that the view takes; the map has the rest.
     """
 
@@ -23,4 +24,5 @@ class Workspace:
     about: str
     controls: QWidget
     view: QWidget
+    help: str
     share: float

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bench.gui.array_state import UNKNOWN, ArrayState
-from bench.gui.selection import Selection
+from bench.gui.selection import Selection, outline
 from bench.gui.units import duration, si
 from bench.gui.views import VIEWS, CategoryView, LogView, counts, decades, image, rgb
 from bench.procedure import Record, operation_record
@@ -224,14 +224,14 @@ def test_the_selection_follows_mouse_and_keys() -> None:
 def test_the_outline_encloses_exactly_the_selected_cells() -> None:
     selection = Selection(ARRAY)
     selection.rectangle((1, 2), (1, 2))
-    x, y = selection.outline()
+    x, y = outline(selection.mask)
     edges = {frozenset([(x[i], y[i]), (x[i + 1], y[i + 1])]) for i in range(0, len(x), 2)}
     corners = [(1.5, 0.5), (2.5, 0.5), (2.5, 1.5), (1.5, 1.5)]
     assert edges == {frozenset([corners[i], corners[(i + 1) % 4]]) for i in range(4)}
     selection.everything()
-    assert len(selection.outline()[0]) == 2 * 2 * (ARRAY.rows + ARRAY.cols)
+    assert len(outline(selection.mask)[0]) == 2 * 2 * (ARRAY.rows + ARRAY.cols)
     selection.nothing()
-    assert len(selection.outline()[0]) == 0
+    assert len(outline(selection.mask)[0]) == 0
 
 
 @pytest.mark.parametrize(

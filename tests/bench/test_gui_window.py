@@ -134,7 +134,7 @@ def test_a_drag_selects_a_rectangle_and_a_click_a_cell(connected: Window) -> Non
     mouse(QEvent.Type.MouseButtonRelease, 20, 30, none)
     assert connected.array_map.selection.text() == "cell (30, 20)"
     mouse(QEvent.Type.MouseMove, 3, 7, none)
-    assert connected._facts.text().startswith("row 7, col 3")
+    assert connected.map_pane.facts.text().startswith("row 7, col 3")
 
 
 def test_every_view_can_be_shown(qtbot: QtBot, connected: Window) -> None:

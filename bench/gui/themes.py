@@ -1,0 +1,74 @@
+"""Light and dark: the palette of every widget, and of the plots."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import pyqtgraph as pg
+from PyQt5.QtGui import QColor, QPalette
+from PyQt5.QtWidgets import QApplication, QStyleFactory
+
+
+class Theme(StrEnum):
+    """How the window looks."""
+
+    DESKTOP = "as the desktop"
+    LIGHT = "light"
+    DARK = "dark"
+
+
+_ROLES = QPalette.ColorRole
+_LIGHT = {
+    _ROLES.Window: "#f2f2f0",
+    _ROLES.WindowText: "#1a1a1a",
+    _ROLES.Base: "#ffffff",
+    _ROLES.AlternateBase: "#ececea",
+    _ROLES.Text: "#1a1a1a",
+    _ROLES.Button: "#e6e6e3",
+    _ROLES.ButtonText: "#1a1a1a",
+    _ROLES.ToolTipBase: "#fffbe6",
+    _ROLES.ToolTipText: "#1a1a1a",
+    _ROLES.PlaceholderText: "#6b6b6b",
+    _ROLES.Highlight: "#2f6fae",
+    _ROLES.HighlightedText: "#ffffff",
+    _ROLES.Link: "#1f5a99",
+}
+_DARK = {
+    _ROLES.Window: "#25282c",
+    _ROLES.WindowText: "#e8e8e6",
+    _ROLES.Base: "#1b1d20",
+    _ROLES.AlternateBase: "#2c3035",
+    _ROLES.Text: "#e8e8e6",
+    _ROLES.Button: "#353a40",
+    _ROLES.ButtonText: "#e8e8e6",
+    _ROLES.ToolTipBase: "#3a3f45",
+    _ROLES.ToolTipText: "#f0f0ee",
+    _ROLES.PlaceholderText: "#9aa0a6",
+    _ROLES.Highlight: "#3f84c9",
+    _ROLES.HighlightedText: "#ffffff",
+    _ROLES.Link: "#7db8f0",
+}
+_FADED = (_ROLES.WindowText, _ROLES.Text, _ROLES.ButtonText)
+
+
+def is_dark(palette: QPalette) -> bool:
+    """Whether text is lighter than what is behind it."""
+    return palette.color(_ROLES.WindowText).lightness() > palette.color(_ROLES.Window).lightness()
+
+
+def apply(app: QApplication, theme: Theme) -> None:
+    """Give the whole application its look; plots that are made later take theirs from it."""
+    if theme is Theme.DESKTOP:
+        style = app.style()
+        palette = QPalette() if style is None else style.standardPalette()
+    else:
+        app.setStyle(QStyleFactory.create("Fusion"))
+        palette = QPalette()
+        for role, colour in (_LIGHT if theme is Theme.LIGHT else _DARK).items():
+            palette.setColor(role, QColor(colour))
+        grey = QColor("#8d8d8a" if theme is Theme.LIGHT else "#7b8087")
+        for role in _FADED:
+            palette.setColor(QPalette.ColorGroup.Disabled, role, grey)
+    app.setPalette(palette)
+    pg.setConfigOption("background", palette.color(_ROLES.Base))
+    pg.setConfigOption("foreground", palette.color(_ROLES.Text))
