@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from PyQt5.QtWidgets import QPushButton, QVBoxLayout, QWidget
+from PyQt5.QtWidgets import QHBoxLayout, QPushButton, QToolButton, QVBoxLayout, QWidget
 
 from bench.config import Limits
 from bench.gui.controller import Controller
@@ -15,6 +15,7 @@ from bench.gui.units import si
 from bench.procedure import Procedure
 from bench.procedures.forming import FORMING
 from bench.procedures.program import PROGRAM
+from bench.procedures.pulse import PULSE
 from bench.procedures.read import READ
 from bench.procedures.resistance import RESISTANCE
 from drivers.operating_points import DirectPoint, OperatingPoints, PulsePoint, SensePoint
@@ -40,6 +41,7 @@ class Action:
         label: of the button, for a number of selected cells.
         points: the operating points that it brings the rails to.
         after: what else happens.
+        shown: the settings are seen from the beginning.
     """
 
     procedure: Procedure
@@ -47,6 +49,7 @@ class Action:
     label: Callable[[int], str]
     points: Callable[[OperatingPoints], tuple[Point, ...]]
     after: str = ""
+    shown: bool = False
 
 
 ACTIONS = (
@@ -63,6 +66,14 @@ ACTIONS = (
         lambda cells: f"Program {cells} cells",
         lambda points: (points.set, points.reset),
         "then a read verifies, and what is wrong is tried again",
+    ),
+    Action(
+        PULSE,
+        "Pulse",
+        lambda cells: f"Pulse {cells} cells",
+        lambda points: (points.set, points.reset, points.weak_reset),
+        "one of these, as set beside the button; a sense of the whole array follows, and nothing is verified",
+        shown=True,
     ),
     Action(READ, "Read", lambda cells: "Read the whole array", lambda points: (points.sense,)),
     Action(
@@ -126,6 +137,8 @@ class ActionsPanel(QWidget):
                 lines = [describe_point(point) for point in action.points(bench.config.points)]
                 self._points[name].setText("\n".join([*lines, action.after] if action.after else lines))
                 self._points[name].setToolTip(describe_limits(bench.config.limits))
+        for pattern in ("plus", "zero", "minus"):
+            self.buttons[pattern].setEnabled(ready)
         self._hint.setText(self._advice(count))
         self._hint.setVisible(bool(self._hint.text()))
 
@@ -143,11 +156,41 @@ class ActionsPanel(QWidget):
         button.clicked.connect(lambda: self._start(action))
         form = ParameterForm(name, action.procedure.parameters)
         self.buttons[name], self.forms[name] = button, form
-        layout.addWidget(button)
+        row = QHBoxLayout()
+        row.addWidget(button, 1)
         if action.procedure.parameters.model_fields:
-            layout.addWidget(form)
+            row.addWidget(self._fold(name, form, action.shown))
+        layout.addLayout(row)
+        if action.procedure is PROGRAM:
+            layout.addLayout(self._make_weights(action))
+        layout.addWidget(form)
         layout.addWidget(self._points[name])
         layout.addSpacing(6)
+
+    def _fold(self, name: str, form: ParameterForm, shown: bool) -> QToolButton:
+        fold = QToolButton()
+        fold.setText("settings ▾")
+        fold.setToolTip(f"what {name} is to do in detail")
+        fold.setCheckable(True)
+        fold.toggled.connect(form.setVisible)
+        fold.setChecked(shown)
+        form.setVisible(shown)
+        return fold
+
+    def _make_weights(self, action: Action) -> QHBoxLayout:
+        """One button for each weight that all selected cells can be given at once."""
+        row = QHBoxLayout()
+        for pattern, weight in (("plus", "+1"), ("zero", "0"), ("minus", "−1")):
+            button = QPushButton(f"all {weight}")
+            button.setToolTip(f"programs {weight} into every selected cell, with the settings of Program")
+            button.clicked.connect(lambda _, pattern=pattern: self._start_pattern(action, pattern))
+            self.buttons[pattern] = button
+            row.addWidget(button)
+        return row
+
+    def _start_pattern(self, action: Action, pattern: str) -> None:
+        self.forms[action.procedure.name].put("pattern", pattern)
+        self._start(action)
 
     def _start(self, action: Action) -> None:
         settings, selection = self.forms[action.procedure.name].settings(), self._controller.selection

@@ -13,6 +13,7 @@ from types import TracebackType
 from PyQt5.QtCore import Qt, QTimer
 from PyQt5.QtWidgets import QApplication
 
+from bench.gui.memory import Memory
 from bench.gui.window import Window
 from models.exceptions import UserMistake
 
@@ -40,16 +41,22 @@ def application() -> QApplication:
 def show(source: str, seed: int) -> int:
     """Open the window, connect it to ``source`` ("simulated" or a bench file), and wait until it is closed.
 
+    The window is as this person left it; the tour is offered at the first start.
+
     Returns:
         An exit status: 1 when the instruments did not confirm at the end that they are off.
     """
     app = application()
-    window = Window()
-    window.resize(*DEFAULT_SIZE)
+    memory = Memory.of_this_person()
+    window = Window(memory)
+    if memory.layout is None:
+        window.resize(*DEFAULT_SIZE)
     with _complaints_of(window), _closed_by_signals(window):
         window.show()
         window.bench_panel.choose(source, seed)
         window.bench_panel.connect_chosen()
+        if not memory.toured:
+            window.start_tour()
         app.exec_()
     report = window.controller.safe_report
     if report is not None and not report.confirmed:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from PyQt5.QtWidgets import (
@@ -19,7 +20,7 @@ from PyQt5.QtWidgets import (
 )
 
 from bench.gui.controller import Controller
-from bench.gui.jobs import Purpose, RailsSeen
+from bench.gui.jobs import Connected, Purpose, RailsSeen
 from bench.gui.style import ALARM, DANGER_BUTTON, OK, WARN, Scrolling, colour, note
 from bench.gui.units import si
 from bench.safe import SafeReport
@@ -49,7 +50,9 @@ class BenchPanel(QWidget):
         outer.addWidget(Scrolling(facts), 1)
         outer.addWidget(self._make_safety())
         controller.busy_changed.connect(self._refresh)
-        controller.bench_changed.connect(self._refresh)
+        controller.bench_changed.connect(self._on_bench_changed)
+        # A run that completed has had every instrument's word that it is off.
+        controller.completed.connect(lambda _: self._show_states(dict.fromkeys(self._states, ("off", OK))))
         controller.rails_set.connect(self._on_rails_set)
         controller.rails_seen.connect(self._on_rails_seen)
         controller.rails_lost.connect(self._on_rails_lost)
@@ -93,7 +96,13 @@ class BenchPanel(QWidget):
         grid.addWidget(self.seed, 1, 1)
         grid.addWidget(self.file, 2, 0)
         grid.addWidget(self._browse, 2, 1)
+        self.reconnect_button = QPushButton("Reconnect")
+        self.reconnect_button.setToolTip(
+            "After an unplug: opens every link again, and brings every output to 0 V and off."
+        )
+        self.reconnect_button.clicked.connect(self._controller.reconnect_bench)
         grid.addWidget(self.connect_button, 3, 0)
+        grid.addWidget(self.reconnect_button, 3, 0)
         grid.addWidget(self.disconnect_button, 3, 1)
         grid.addWidget(self._status, 4, 0, 1, 2)
         self.source.currentIndexChanged.connect(self._refresh)
@@ -102,9 +111,46 @@ class BenchPanel(QWidget):
     def _make_instruments(self) -> QWidget:
         box = QGroupBox("Instruments")
         layout = QVBoxLayout(box)
-        self._instruments = note()
-        layout.addWidget(self._instruments)
+        self._instruments = QGridLayout()
+        self._instruments.setColumnStretch(0, 1)
+        self._hint, self._link, self._temperature = note(), note(), note()
+        layout.addWidget(self._hint)
+        layout.addLayout(self._instruments)
+        layout.addWidget(self._temperature)
+        layout.addWidget(self._link)
+        self._states: dict[str, QLabel] = {}
         return box
+
+    def states(self) -> dict[str, str]:
+        """What is known of the outputs of each instrument, by role."""
+        return {role: label.text() for role, label in self._states.items()}
+
+    def _list_instruments(self, bench: Connected | None) -> None:
+        while (item := self._instruments.takeAt(0)) is not None:
+            widget = item.widget()
+            assert widget is not None
+            widget.deleteLater()
+        self._states.clear()
+        self._hint.setVisible(bench is None)
+        self._hint.setText("They are listed here once a bench is connected.")
+        for label in (self._link, self._temperature):
+            label.setVisible(bench is not None)
+            label.setText("")
+        if bench is None:
+            return
+        for row, (role, who) in enumerate(bench.identities.items()):
+            name = note(f"{role.replace('_', ' ')}: {who.model}")
+            name.setToolTip(str(who))
+            self._states[role] = QLabel()
+            self._instruments.addWidget(name, row, 0)
+            self._instruments.addWidget(self._states[role], row, 1)
+        self._show_states(dict.fromkeys(self._states, ("off", OK)))
+
+    def _show_states(self, states: Mapping[str, tuple[str, str | None]]) -> None:
+        for role, (text, shade) in states.items():
+            if role in self._states:
+                self._states[role].setText(text)
+                colour(self._states[role], shade)
 
     def _make_rails(self) -> QWidget:
         box = QGroupBox("Rails")
@@ -166,29 +212,36 @@ class BenchPanel(QWidget):
             self._controller.folder = Path(chosen)
             self._show_folder()
 
+    def _on_bench_changed(self) -> None:
+        self._list_instruments(self._controller.bench)
+        self._refresh()
+
     def _refresh(self) -> None:
         bench, busy = self._controller.bench, self._controller.busy
         connecting = busy is not None and busy.purpose is Purpose.CONNECT
         simulated = self.source.currentIndex() == 0
+        # What can be chosen only while nothing is connected makes room for what is known of the bench.
+        self.source.setVisible(bench is None)
         for widget in (self._seed_label, self.seed):
-            widget.setVisible(simulated)
+            widget.setVisible(bench is None and simulated)
         for widget in (self.file, self._browse):
-            widget.setVisible(not simulated)
+            widget.setVisible(bench is None and not simulated)
         for widget in (self.source, self.seed, self.file, self._browse, self.connect_button):
             widget.setEnabled(bench is None and busy is None)
-        self.disconnect_button.setEnabled(bench is not None and busy is None)
+        for button in (self.disconnect_button, self.reconnect_button):
+            button.setEnabled(bench is not None and busy is None)
+        self.connect_button.setVisible(bench is None)
+        self.reconnect_button.setVisible(bench is not None)
         if bench is None:
             self._status.setText("connecting …" if connecting else "Not connected. Press Connect.")
             colour(self._status, WARN if connecting else None)
-            self._instruments.setText("They are listed here once a bench is connected.")
             self._show_rails(None, None, "Measured here once a bench is connected.", None)
             return
         rows, cols = bench.config.geometry
         self._status.setText(f"Connected: {bench.config.name}\nchip {bench.chip_id}, {rows} × {cols} cells")
         colour(self._status, OK)
-        known = bench.identities.items()
-        self._instruments.setText("\n".join(f"{role}: {who.model}, serial {who.serial}" for role, who in known))
-        self._instruments.setToolTip("\n".join(f"{role}: {who}" for role, who in known))
+        if busy is not None and busy.purpose is Purpose.RUN:
+            self._show_states(dict.fromkeys(self._states, ("in use", WARN)))
 
     def _show_rails(self, applied: RailVoltages | None, seen: RailsSeen | None, state: str, shade: str | None) -> None:
         for rail, (set_cell, measured, current) in self._cells.items():
@@ -206,12 +259,27 @@ class BenchPanel(QWidget):
         self._show_rails(rails, None, f"ON: each change was confirmed to ± {tolerance}", WARN)
 
     def _on_rails_seen(self, seen: RailsSeen) -> None:
+        on = any(reading.on for reading in seen.readings.values())
+        self._show_states({"supply": ("ON", WARN) if on else ("off", OK)})
+        self._show_looks(seen)
         if not any(reading.on for reading in seen.readings.values()):
             self._show_rails(None, seen, "known: all outputs off", OK)
         elif seen.applied is not None:
             self._show_rails(seen.applied, seen, "known: ON, as set", WARN)
         else:
             self._show_rails(None, seen, "UNKNOWN: on, but not set by this window; press Outputs off", ALARM)
+
+    def _show_looks(self, seen: RailsSeen) -> None:
+        refused = "1 frame" if seen.board.frames_refused == 1 else f"{seen.board.frames_refused} frames"
+        tripped = "; its watchdog tripped" if seen.board.watchdog_tripped else ""
+        self._link.setText(f"link: the board answers in {si(seen.answer_s, 's', 2)}, {refused} refused{tripped}")
+        colour(self._link, WARN if seen.board.frames_refused or seen.board.watchdog_tripped else None)
+        found = seen.temperature
+        self._temperature.setVisible(found is not None)
+        if found is not None:
+            chip = found.air_c if found.device_c is None else found.device_c
+            where = "air" if found.device_c is None else "chip"
+            self._temperature.setText(f"{where}: {chip:.1f} °C, {'settled' if found.settled else 'not regulated'}")
 
     def _on_rails_lost(self, why: str) -> None:
         self._show_rails(
@@ -223,6 +291,7 @@ class BenchPanel(QWidget):
 
     def _on_safe_reported(self, report: SafeReport) -> None:
         steps = "\n".join(str(step) for step in report.steps)
+        self._show_states({step.role: ("off", OK) if step.confirmed else ("UNKNOWN", ALARM) for step in report.steps})
         self._safety.setText(steps if report.steps else "No bench is connected: there is nothing to switch off.")
         colour(self._safety, None if report.confirmed else ALARM)
         if not report.confirmed:

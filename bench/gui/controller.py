@@ -79,7 +79,8 @@ class Controller(QObject):
         logged(Entry), busy_changed(), bench_changed(), array_changed(), network_changed(), ended()
         stepped(list): steps of the run under way, as they came.
         progressed(Job, Progress, seconds left or None); state_changed(RunState) of the run under way.
-        ran(RunEnd): a run completed. run_over(Job): a job on the bench ended, however it did.
+        ran(RunEnd): a run completed. completed(Job): a job that drove the bench came to its end, with all outputs off.
+        run_over(Job): a job on the bench ended, however it did.
         device_changed(): another device file is the one to train and predict with.
         selection_changed(): other cells are selected.
         marked(mask or None, text): cells that somebody wants to be seen on the map.
@@ -115,6 +116,7 @@ class Controller(QObject):
     marked = pyqtSignal(object, str)
     workspace_wanted = pyqtSignal(str)
     ran = pyqtSignal(object)
+    completed = pyqtSignal(object)
     run_over = pyqtSignal(object)
     ended = pyqtSignal()
 
@@ -167,6 +169,10 @@ class Controller(QObject):
     def disconnect_bench(self) -> None:
         """Outputs off, then close the links."""
         self._begin(self._wire, Job(Purpose.DISCONNECT, "Disconnect", lambda *_: self._session.disconnect()))
+
+    def reconnect_bench(self) -> None:
+        """Open every link again after an unplug; everyone is identified, and every output brought to 0 V and off."""
+        self._begin(self._wire, Job(Purpose.RECONNECT, "Reconnect", lambda *_: self._session.reconnect()))
 
     def outputs_off(self) -> None:
         """Bring the bench to its safe state at once, and stop whatever runs. Never refused."""
@@ -434,7 +440,7 @@ class Controller(QObject):
     def _on_failed(self, job: Job, text: str) -> None:
         if job.purpose in (Purpose.CONNECT, Purpose.DISCONNECT):
             self._set_bench(None)
-        elif job.purpose in (Purpose.SAFE, Purpose.RAILS):
+        elif job.purpose in (Purpose.SAFE, Purpose.RAILS, Purpose.RECONNECT):
             self._safe_asked = self._answering = False
             self.rails_lost.emit(text)
         self._end(job, text, Outcome.FAILED)
@@ -460,6 +466,8 @@ class Controller(QObject):
             self._settle()
             self.busy = self.run_state = None
             self.busy_changed.emit()
+            if job.purpose is Purpose.RUN and outcome is Outcome.DONE:
+                self.completed.emit(job)
             self.run_over.emit(job)
         elif job is self.studying:
             self.studying = None

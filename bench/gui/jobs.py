@@ -5,6 +5,7 @@ The session and the bench in it belong to the one thread that executes these job
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -23,7 +24,8 @@ from bench.states import RunState
 from bench.stopping import StopToken
 from data.datasets import Dataset
 from drivers.operating_points import RailVoltages
-from drivers.roles import ChannelReading, Identity
+from drivers.roles import BoardStatus, ChannelReading, Identity
+from drivers.temperature_role import TemperatureReading
 from models.cells import Geometry
 from models.exceptions import UserMistake
 from models.integer import IntegerNetwork
@@ -40,6 +42,7 @@ class Purpose(Enum):
     CONNECT = "connect"
     DISCONNECT = "disconnect"
     SAFE = "outputs off"
+    RECONNECT = "open the links again"
     RAILS = "measure the rails"
     RUN = "run on the bench"
     STUDY = "work on this computer"
@@ -83,10 +86,21 @@ class Disconnected:
 
 @dataclass(frozen=True)
 class RailsSeen:
-    """The rails: what they were last set and confirmed to (None while off or unknown), and what they measure."""
+    """What a look at an idle bench found.
+
+    Attributes:
+        applied: what the rails were last set and confirmed to; None while off or unknown.
+        readings: what they measure.
+        board: counters of the board.
+        answer_s: how long the board took to answer.
+        temperature: at the chip; None on a bench without a source of it.
+    """
 
     applied: RailVoltages | None
     readings: dict[str, ChannelReading]
+    board: BoardStatus
+    answer_s: float
+    temperature: TemperatureReading | None
 
 
 @dataclass(frozen=True)
@@ -151,8 +165,18 @@ class Session:
         return SafeReport(()) if self._bench is None else self._bench.safe_off()
 
     def rails(self) -> RailsSeen:
-        """Measure the rails."""
-        return RailsSeen(self.bench.rails.applied, self.bench.rails.measure())
+        """Measure the rails and the temperature, and ask the board how it is."""
+        bench = self.bench
+        readings = bench.rails.measure()
+        asked = time.perf_counter()
+        board = bench.board.status()
+        answer_s = time.perf_counter() - asked
+        temperature = None if bench.temperature is None else bench.temperature.measure()
+        return RailsSeen(bench.rails.applied, readings, board, answer_s, temperature)
+
+    def reconnect(self) -> SafeReport:
+        """Open every link again after an unplug, and reach the safe state."""
+        return self.bench.reconnect()
 
     def run(
         self,

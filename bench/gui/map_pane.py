@@ -139,8 +139,8 @@ class MapPane(QWidget):
         self.cells.setAccessibleName("cells to select")
         self.cells.returnPressed.connect(self._on_cells_written)
         below = QHBoxLayout()
-        below.addWidget(self._selected, 1)
-        below.addWidget(self.cells, 1)
+        below.addWidget(self._selected, 3)
+        below.addWidget(self.cells, 2)
         page = QWidget()
         layout = QVBoxLayout(page)
         layout.setContentsMargins(4, 4, 4, 4)
@@ -197,7 +197,7 @@ class MapPane(QWidget):
 
     def _on_selected(self) -> None:
         selection = self.array_map.selection
-        self._selected.setText(f"Selected: {selection.text()}")
+        self._selected.setText(f"{selection.text()} selected")
         self._selected.setToolTip(self._selected.text())
         self._controller.select(selection)
 

@@ -36,10 +36,10 @@ sys.exit(status)
 """
 
 
-def test_a_signal_closes_the_window_in_order() -> None:
+def test_a_signal_closes_the_window_in_order(tmp_path: Path) -> None:
     ended = subprocess.run(
         [sys.executable, "-c", CLOSED_BY_A_SIGNAL],
-        env={**os.environ, "QT_QPA_PLATFORM": "offscreen"},
+        env={**os.environ, "QT_QPA_PLATFORM": "offscreen", "XDG_CONFIG_HOME": str(tmp_path)},
         capture_output=True,
         text=True,
         timeout=60,
