@@ -1,5 +1,4 @@
-"""A picture of a plan: for each layer, and each of several chips, the tiles as they lie on the array, with what is known
-of the chip's cells."""
+"""A picture of a plan: the tiles of each layer as they lie on the array, chip by chip, with what is known of cells."""
 
 from __future__ import annotations
 

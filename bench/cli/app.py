@@ -27,6 +27,7 @@ from bench.cli.options import (
     SamplesOption,
     SeedOption,
     SettingsOption,
+    benches,
     given,
     parse_settings,
 )
@@ -208,7 +209,7 @@ def map_network(
     from bench.cli.silicon import MapOptions, map_command
 
     runs = () if error_map is None else tuple(error_map)
-    map_command(network, MapOptions(tuple(given(bench)), rows, cols, runs, out, picture), as_json)
+    map_command(network, MapOptions(benches(bench), rows, cols, runs, out, picture), as_json)
 
 
 @app.command()
@@ -217,15 +218,18 @@ def predict(
     device: Annotated[Path, typer.Option("--device", metavar="FILE", help="Device file fitted to the chip.")],
     data: DataOption = "digits",
     data_dir: DataDirOption = None,
-    rows: Annotated[int, typer.Option(min=1, help="Rows of the array.")] = 32,
-    cols: Annotated[int, typer.Option(min=1, help="Columns of the array.")] = 32,
+    bench: Annotated[
+        str | None, typer.Option("--bench", metavar="FILE", help="Bench file whose array and operating points count.")
+    ] = None,
+    rows: Annotated[int | None, typer.Option(min=1, help="Rows of the array.")] = None,
+    cols: Annotated[int | None, typer.Option(min=1, help="Columns of the array.")] = None,
     seed: SeedOption = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Predict the accuracy on silicon from fitted error rates, with an interval; no bench is needed."""
-    from bench.cli.loop import Examples, predict_command
+    """Predict the accuracy on silicon from a device file, with an interval; no bench is needed."""
+    from bench.cli.loop import Examples, ToPredict, predict_command
 
-    predict_command(network, device, Examples(data, data_dir), rows, cols, seed, as_json)
+    predict_command(network, Examples(data, data_dir), ToPredict(device, bench, rows, cols), seed, as_json)
 
 
 @app.command()
@@ -262,9 +266,9 @@ def infer(
     modes = given(mode) or ([] if sweep else [BOTH])
     earlier = () if resume is None else tuple(resume)
     wanted = Inferring(tuple(modes), plan, samples, parse_settings(settings), sweep, earlier)
-    benches = given(bench) or ["simulated"]
+    sources = benches(bench) or ("simulated",)
     # simulated chips that this starts differ by their seeds
-    on = [OnBench(one, out, seed + n, chip, form, parse_overrides(given(at))) for n, one in enumerate(benches)]
+    on = [OnBench(one, out, seed + n, chip, form, parse_overrides(given(at))) for n, one in enumerate(sources)]
     examples = Examples(data, data_dir)
     if len(on) > 1:
         infer_together_command(network, examples, on, wanted, as_json)

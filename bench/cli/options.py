@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated
 
-import click
 import typer
 
 from models.exceptions import UserMistake
@@ -20,23 +18,13 @@ BenchOption = Annotated[
         help="Bench file, or 'simulated' to start one for this command.",
     ),
 ]
-
-
-class _Benches(click.ParamType):
-    """A bench file; several of them in the environment are separated as folders are in PATH."""
-
-    name = "bench"
-    envvar_list_splitter = os.pathsep
-
-
 BenchesOption = Annotated[
-    list[str] | None,
+    list[Path] | None,
     typer.Option(
         "--bench",
         metavar="FILE",
         envvar="RRAM_BENCH_FILE",
-        click_type=_Benches(),
-        help="Bench file, or 'simulated' to start one for this command; several chips: one for each.",
+        help="Bench file, or 'simulated' to start one for this command; for several chips one each.",
     ),
 ]
 LARGEST_SEED = 2**32 - 1
@@ -89,6 +77,11 @@ NetworkArgument = Annotated[Path, typer.Argument(metavar="NETWORK", help="Networ
 def given(values: list[str] | None) -> list[str]:
     """What an option was given, where it may be given several times."""
     return [] if values is None else values
+
+
+def benches(paths: list[Path] | None) -> tuple[str, ...]:
+    """The benches that were named, one for each chip."""
+    return () if paths is None else tuple(str(path) for path in paths)
 
 
 def parse_settings(settings: list[str] | None) -> dict[str, str]:

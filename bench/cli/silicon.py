@@ -142,16 +142,15 @@ def _map_on_several(network: IntegerNetwork, wanted: MapOptions, reporter: Repor
         tiles = ", ".join(str(len(part.of_layer(index))) for index in range(len(network.layers)))
         array = "{} x {}".format(*part.array)
         lines += [
-            (f"chip {number}", f"{part.chip_id or config.chip.id or 'any'}, {array} cells, bench {config.name}"),
+            (f"chip {number}", f"{part.chip_id or 'any'}, {array} cells, bench: {config.name}"),
             ("  tiles", f"{len(part.tiles)} (layer by layer: {tiles})"),
             ("  cells used, left unused", f"{part.used}, {part.wasted}"),
             *((f"  {name}", text) for name, text in _cost_lines(cost)),
             *([] if one is None or harms is None else _error_map_lines(one, *harms)),
         ]
-    same = len(set(arrays)) == 1
-    inference = (
-        _inference_energy(network, arrays[0]) if same else {"on_chip_j": None, "note": "the arrays differ in size"}
-    )
+    inference: dict[str, Any] = {"on_chip_j": None, "note": "no account of arrays that differ in size"}
+    if len(set(arrays)) == 1:
+        inference = _inference_energy(network, arrays[0])
     values = {
         "network": plan.network,
         "network_sha256": network.sha256,
@@ -184,9 +183,10 @@ def _error_maps(runs: Sequence[Path], ids: Sequence[str | None]) -> list[ErrorMa
         run = open_run(path)
         chip_id = str(run.attributes.get("chip_id"))
         if chip_id not in ids:
-            named = ", ".join(f"{each}" for each in ids if each is not None) or "none"
+            named = ", ".join(each for each in ids if each is not None)
             raise UserMistake(
-                f"{path} is of chip {chip_id}; the bench files name {named}: name it there as id in [chip]"
+                f"{path} is of chip {chip_id}, and the bench files name {named if named else 'none'}; each names its "
+                "chip as id in [chip]"
             )
         of_chip.setdefault(chip_id, []).append(run)
     maps = {chip_id: error_map(own) for chip_id, own in of_chip.items()}

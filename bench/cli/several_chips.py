@@ -1,0 +1,55 @@
+"""The command ``infer`` over several chips."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.console import Reporter
+from bench.figures.records import plural
+from models.exceptions import UserMistake
+
+if TYPE_CHECKING:
+    from bench.cli.confirming import Inferring
+    from bench.cli.loop import Examples
+    from bench.cli.on_bench import OnBench
+
+
+def infer_together_command(
+    path: Path, examples: Examples, on: Sequence[OnBench], wanted: Inferring, as_json: bool
+) -> None:
+    """Infer a test set on several chips at the same time."""
+    from bench.cli.confirming import inferred_lines, parsed_modes
+    from bench.cli.on_bench import open_together
+    from bench.inference import InferenceParameters, inference_procedure, inference_task
+    from bench.inference_together import together
+    from bench.plan_files import load_shared_plan
+    from data.networks import load_network
+    from data.runs import open_run
+
+    if wanted.sweep:
+        raise UserMistake("--sweep takes one chip; give one --bench")
+    network, data = load_network(path).network, examples.load()
+    plan = None if wanted.plan is None else load_shared_plan(wanted.plan)
+    if plan is not None:
+        plan.check(network)
+    images, labels = data.test_images[: wanted.samples], data.test_labels[: wanted.samples]
+    task = inference_task(network, images, labels)
+    modes = [mode.value for mode in parsed_modes(wanted.modes)]
+    parameters = inference_procedure(task).parse({**wanted.settings, "modes": modes})
+    assert isinstance(parameters, InferenceParameters)
+    earlier = [open_run(run) for run in wanted.resume]
+    reporter = Reporter(as_json)
+    with open_together(on, reporter) as runs:
+        inference = together(task, plan, parameters, runs, earlier)
+        for each, bench in zip(runs, on, strict=True):
+            if bench.fresh and not earlier:
+                each.form()
+        result = inference.infer(reporter)
+    lines = inferred_lines(result)
+    for chip in result["chips"]:
+        array, failed = "{rows} x {cols}".format(**chip["array"]), plural(chip["cells"]["failed"], "cell")
+        text = f"{array} cells, {plural(chip['tiles'], 'tile')}, {failed} failed"
+        lines += [(f"chip {chip['chip_id']}", text), ("  run file", chip["run_file"])]
+    reporter.result({"status": "completed", **result}, lines, f"{network.name} on {data.name}, {len(on)} chips")
