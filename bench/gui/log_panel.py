@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 
-from PyQt5.QtCore import Qt
+from PyQt5.QtCore import QEvent, Qt
 from PyQt5.QtGui import QColor, QKeySequence
 from PyQt5.QtWidgets import (
     QAbstractItemView,
@@ -25,7 +25,7 @@ from PyQt5.QtWidgets import (
 
 from bench.gui.controller import Controller, Entry, Outcome
 from bench.gui.jobs import Job, Purpose
-from bench.gui.style import ALARM, OK, WARN
+from bench.gui.style import ALARM, OK, WARN, shade
 from bench.gui.units import duration
 from bench.procedure import Progress
 from bench.states import RunState
@@ -145,13 +145,25 @@ class LogPanel(QWidget):
             self.table.setItem(0, 0, first)
         for column, text in enumerate((entry.operation, entry.cells, entry.text), start=1):
             self.table.setItem(row, column, QTableWidgetItem(text))
-        colour = COLOURS.get(entry.outcome)
-        if colour is not None:
-            self._item(row, len(HEADINGS) - 1).setForeground(QColor(colour))
+        result = self._item(row, len(HEADINGS) - 1)
+        result.setData(Qt.ItemDataRole.UserRole, COLOURS.get(entry.outcome))
+        self._colour(result)
         for column in range(len(HEADINGS)):
             self._item(row, column).setTextAlignment(Qt.AlignmentFlag.AlignTop | Qt.AlignmentFlag.AlignLeft)
         if row == 0:
             self.table.scrollToTop()
+
+    def _colour(self, item: QTableWidgetItem) -> None:
+        value = item.data(Qt.ItemDataRole.UserRole)
+        if value is not None:
+            item.setForeground(QColor(shade(value, self)))
+
+    def changeEvent(self, a0: QEvent | None) -> None:
+        """Follow the look of the window: light or dark."""
+        super().changeEvent(a0)
+        if a0 is not None and a0.type() == QEvent.Type.PaletteChange and hasattr(self, "table"):
+            for row in range(self.table.rowCount()):
+                self._colour(self._item(row, len(HEADINGS) - 1))
 
     def _on_busy(self) -> None:
         job = self._controller.busy

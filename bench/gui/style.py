@@ -5,9 +5,13 @@ from __future__ import annotations
 from PyQt5.QtCore import QSize, Qt
 from PyQt5.QtWidgets import QFrame, QLabel, QScrollArea, QWidget
 
+from bench.gui.themes import is_dark
+
 ALARM = "#b3121d"
 OK = "#1d6b34"
 WARN = "#8a5300"
+_ON_DARK = {ALARM: "#ff8a80", OK: "#7fd494", WARN: "#f0b64a"}
+"""The same, to be read on a dark window."""
 
 DANGER_BUTTON = f"""
 QPushButton {{ background: {ALARM}; color: white; font-weight: bold; border: 2px solid #7d0c14; border-radius: 6px;
@@ -16,6 +20,8 @@ QPushButton:hover {{ background: #cf1825; }}
 QPushButton:pressed {{ background: #7d0c14; }}
 QPushButton:focus {{ border-color: black; }}
 """
+
+_SHADE = "shade"
 
 CHECKED_BUTTON = "QToolButton:checked { background: palette(highlight); color: palette(highlighted-text); }"
 
@@ -28,9 +34,23 @@ def note(text: str = "") -> QLabel:
     return label
 
 
+def shade(value: str, widget: QWidget) -> str:
+    """``value`` (ALARM, OK, WARN) as it is read best on the present look of ``widget``."""
+    return _ON_DARK.get(value, value) if is_dark(widget.palette()) else value
+
+
 def colour(label: QLabel, value: str | None) -> None:
-    """Colour the text of a label; None is as usual."""
-    label.setStyleSheet("" if value is None else f"color: {value}; font-weight: bold;")
+    """Colour the text of a label, also after the look of the window changes; None is as usual."""
+    label.setProperty(_SHADE, value)
+    label.setStyleSheet("" if value is None else f"color: {shade(value, label)}; font-weight: bold;")
+
+
+def recolour(window: QWidget) -> None:
+    """Colour all labels of a window afresh, after its look changed."""
+    for label in window.findChildren(QLabel):
+        value = label.property(_SHADE)
+        if value is not None:
+            colour(label, value)
 
 
 class Scrolling(QScrollArea):

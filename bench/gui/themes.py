@@ -44,7 +44,7 @@ _DARK = {
     _ROLES.ToolTipBase: "#3a3f45",
     _ROLES.ToolTipText: "#f0f0ee",
     _ROLES.PlaceholderText: "#9aa0a6",
-    _ROLES.Highlight: "#3f84c9",
+    _ROLES.Highlight: "#2f6fae",
     _ROLES.HighlightedText: "#ffffff",
     _ROLES.Link: "#7db8f0",
 }

@@ -39,7 +39,7 @@ from bench.gui.network_view import NetworkView
 from bench.gui.procedures_panel import ProceduresPanel
 from bench.gui.run_view import RunView
 from bench.gui.runs_panel import RunsPanel
-from bench.gui.style import Scrolling
+from bench.gui.style import Scrolling, recolour
 from bench.gui.themes import Theme, apply
 from bench.gui.views import VIEWS
 from bench.gui.workspace import Workspace
@@ -269,6 +269,7 @@ class Window(QMainWindow):
         self.memory.theme = theme
         self.theme_actions[theme].setChecked(True)
         apply(app, theme)
+        recolour(self)
 
     def forget_layout(self) -> None:
         """Everything where it was at the first start."""
