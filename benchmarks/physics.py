@@ -182,7 +182,7 @@ def _weak_reset_rows() -> list[Row]:
         table.append(row(f"weak RESETs, {name}, {pairs:,} pairs", "pulses per second", rates))
         if not isinstance(made, _Devices):
             memory[name] = made.state_bytes / (2 * PAIRS)
-            peak[name] = _peak_bytes(partial(made.step, pulses)) / (2 * PAIRS)
+            peak[name] = peak_bytes(partial(made.step, pulses)) / (2 * PAIRS)
         del made
     for name, values in seconds.items():
         table.append(row(f"step of 2.4 million pairs, weights included: {name}", "s", values))
@@ -199,7 +199,7 @@ def _weak_reset_rows() -> list[Row]:
     return table
 
 
-def _peak_bytes(action: Callable[[], object]) -> float:
+def peak_bytes(action: Callable[[], object]) -> float:
     """Most memory in bytes that an action holds beyond what was held before; NaN where the system does not tell."""
     status = Path("/proc/self/status")
     with suppress(OSError, AttributeError):
