@@ -52,25 +52,29 @@ class Action:
     shown: bool = False
 
 
+def _cells(count: int) -> str:
+    return "1 cell" if count == 1 else f"{count} cells"
+
+
 ACTIONS = (
     Action(
         FORMING,
         "Form",
-        lambda cells: f"Form {cells} cells",
+        lambda cells: f"Form {_cells(cells)}",
         lambda points: (points.form,),
         "at most: VDDC rises until a device is formed; without a source-measure unit, both weights are tested",
     ),
     Action(
         PROGRAM,
         "Program",
-        lambda cells: f"Program {cells} cells",
+        lambda cells: f"Program {_cells(cells)}",
         lambda points: (points.set, points.reset),
         "then a read verifies, and what is wrong is tried again",
     ),
     Action(
         PULSE,
         "Pulse",
-        lambda cells: f"Pulse {cells} cells",
+        lambda cells: f"Pulse {_cells(cells)}",
         lambda points: (points.set, points.reset, points.weak_reset),
         "one of these, as set beside the button; a sense of the whole array follows, and nothing is verified",
         shown=True,

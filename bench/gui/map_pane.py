@@ -9,10 +9,8 @@ from PyQt5.QtWidgets import (
     QComboBox,
     QFileDialog,
     QHBoxLayout,
-    QLabel,
     QLineEdit,
     QMenu,
-    QSizePolicy,
     QStackedWidget,
     QToolButton,
     QVBoxLayout,
@@ -23,12 +21,12 @@ from bench.cells import parse_cells
 from bench.gui.array_map import ArrayMap
 from bench.gui.controller import Controller
 from bench.gui.legend import Legend, lookup_table
-from bench.gui.style import note
+from bench.gui.style import Elided, note
 from bench.gui.views import VIEWS, image
 from models.exceptions import UserMistake
 
 REDRAW_MS = 40
-HINT = "Drag selects, Ctrl adds, a click shows the cell's history; the wheel zooms, Home shows all. F1 names the keys."
+HINT = "Drag selects, Ctrl adds; a click shows a cell's history. F1: keys."
 
 
 class MapPane(QWidget):
@@ -114,8 +112,7 @@ class MapPane(QWidget):
             self.views.setItemData(index, f"{view.help} (Ctrl+{index + 1})", Qt.ItemDataRole.ToolTipRole)
         self.views.setAccessibleName("view of the map")
         self.views.currentIndexChanged.connect(self._on_view)
-        self._about = QLabel()
-        self._about.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        self._about = Elided()
         self.menu_button = QToolButton()
         self.menu_button.setText("Map ▾")
         self.menu_button.setToolTip("Undo of selections, rows and columns, zoom, export")
@@ -129,8 +126,7 @@ class MapPane(QWidget):
         self._marked.setVisible(False)
         self.facts = note(HINT)
         self.facts.setFixedHeight(2 * self.fontMetrics().lineSpacing() + 2)
-        self._selected = QLabel()
-        self._selected.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        self._selected = Elided()
         self.cells = QLineEdit()
         self.cells.setPlaceholderText("all, or 0:4,0:4 + 7,:")
         self.cells.setToolTip(
@@ -168,8 +164,7 @@ class MapPane(QWidget):
         return menu
 
     def _on_view(self) -> None:
-        self._about.setText(VIEWS[self.views.currentIndex()].help)
-        self._about.setToolTip(self._about.text())
+        self._about.say(VIEWS[self.views.currentIndex()].help)
         self.redraw()
 
     def _on_bench_changed(self) -> None:
@@ -197,8 +192,7 @@ class MapPane(QWidget):
 
     def _on_selected(self) -> None:
         selection = self.array_map.selection
-        self._selected.setText(f"{selection.text()} selected")
-        self._selected.setToolTip(self._selected.text())
+        self._selected.say(f"{selection.text()} selected")
         self._controller.select(selection)
 
     def _on_hovered(self, cell: tuple[int, int] | None) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from PyQt5.QtCore import QSize, Qt
-from PyQt5.QtWidgets import QFrame, QLabel, QScrollArea, QWidget
+from PyQt5.QtGui import QResizeEvent
+from PyQt5.QtWidgets import QFrame, QLabel, QScrollArea, QSizePolicy, QWidget
 
 from bench.gui.themes import is_dark
 
@@ -51,6 +52,29 @@ def recolour(window: QWidget) -> None:
         value = label.property(_SHADE)
         if value is not None:
             colour(label, value)
+
+
+class Elided(QLabel):
+    """A line that ends in … where there is no room for all of it; its tool tip has the whole."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._whole = ""
+        self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+
+    def say(self, text: str) -> None:
+        """Show ``text``, or its beginning."""
+        self._whole = text
+        self.setToolTip(text)
+        self._fit()
+
+    def resizeEvent(self, a0: QResizeEvent | None) -> None:
+        """Show as much as there is room for."""
+        super().resizeEvent(a0)
+        self._fit()
+
+    def _fit(self) -> None:
+        self.setText(self.fontMetrics().elidedText(self._whole, Qt.TextElideMode.ElideRight, self.width()))
 
 
 class Scrolling(QScrollArea):
