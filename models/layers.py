@@ -151,6 +151,8 @@ class WeightLayer(nn.Module):
         """The weights as they act, errors included."""
         if self.precision is Precision.REAL:
             return self.real
+        if self.errors is None and self.precision is Precision.BINARY and getattr(self.hidden, "holds_signs", False):
+            return self.hidden  # an optimizer keeps them at -1 and +1
         weight = self._quantised()
         if self.errors is not None:
             self.errors.disturb_(weight.detach())

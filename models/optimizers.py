@@ -227,6 +227,8 @@ class WeakResetOptimizer(torch.optim.Optimizer):
             pairs.apply(start)
             self.account.weak_resets += int(np.abs(start).sum())
             _put(pairs, weight)
+            # so that a layer need not take the signs of signs
+            weight.holds_signs = True  # type: ignore[attr-defined]
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget the gradients of the weights and of the other parameters."""

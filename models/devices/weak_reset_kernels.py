@@ -3,6 +3,10 @@
 Pairs are taken in blocks that stay in the processor's cache. Where many pairs of a block are pulsed, all of them are
 worked on, stage by stage, in loops that the compiler can turn into vectors: what a pair without pulses gets is no
 change. Where few are, these are visited one by one. Both ways draw the same numbers, which belong to the pair.
+
+What makes these loops vectors of 32 bits, 16 at a time, and is easily lost: whole numbers are brought back to 32 bits
+after every operation, as numba would go on in 64; both devices of a pair are read before one is chosen; and a loop
+writes few enough arrays that the compiler can check that they do not overlap.
 """
 
 from __future__ import annotations
@@ -17,22 +21,36 @@ from numpy.typing import NDArray
 
 Singles = NDArray[np.float32]
 
-BLOCK = 1024
+BLOCK = 4096
 """Pairs that are worked on together."""
 
 PINK_STEPS = 4096.0
 RTN_STEPS = np.float32(254.0)
 _BYTES_MEAN = np.float32(4 * 127.5)
-BYTES_SD = math.sqrt(4 * (256**2 - 1) / 12)
-ZERO, ONE = np.float32(0.0), np.float32(1.0)
+_BYTES_SD = math.sqrt(4 * (256**2 - 1) / 12)
+_SPREAD = np.float32(PINK_STEPS / _BYTES_SD)
+ZERO, ONE, _TWO = np.float32(0.0), np.float32(1.0), np.float32(2.0)
+_NONE, _FIRST = np.int32(0), np.int32(1)
 
-DENSE = 3
+_ROUND = np.float32(65536.5)
+"""Added before the digits are cut off: a multiple of 2^16, which a number of 16 bits forgets, and a half."""
+
+DENSE = 5
 """All pairs of a block are worked on where at least one in so many is pulsed."""
 
-# SplitMix64 (Steele, Lea and Flood, OOPSLA 2014): the n-th number is a mix of the key plus n times the golden ratio.
+BITS = 4
+"""Numbers of pulses of so many bits are put together from powers of two; larger ones are looked up."""
+
+# Keys are those of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014): a mix of a start plus n times the golden ratio.
 _GOLDEN, _MIX_1, _MIX_2 = (np.uint64(x) for x in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
-_EVEN_BYTES, _LOW_16, _LOW_8 = (np.uint64(x) for x in (0x00FF00FF00FF00FF, 0xFFFF, 0xFF))
-_8, _16, _27, _30, _31, _32, _40 = (np.uint64(bits) for bits in (8, 16, 27, 30, 31, 32, 40))
+_27, _30, _31, _32 = (np.uint64(bits) for bits in (27, 30, 31, 32))
+# A number's own 32 bits are those of its place by lowbias32 (C. Wellons, "Prospecting for hash functions", 2018).
+# Places are spread by the golden ratio first: numbers of neighbours would be correlated by up to 0.005 otherwise. Half
+# of the key is added before the first round and half between the rounds, so that keys give no shifted copies.
+_SPREAD_PLACES = np.uint32(0x9E3779B9)
+_ROUND_1, _ROUND_2 = np.uint32(0x7FEB352D), np.uint32(0x846CA68B)
+_8, _15, _16 = (np.uint32(bits) for bits in (8, 15, 16))
+_EVEN_BYTES, _LOW_16, _LOW_8 = (np.uint32(x) for x in (0x00FF00FF, 0xFFFF, 0xFF))
 
 
 class Pairs(NamedTuple):
@@ -56,145 +74,164 @@ class Pairs(NamedTuple):
 
 
 class Tables(NamedTuple):
-    """What a number of pulses does, up to the most of a call; ``(most + 1,)``, the first two ``(processes, most + 1)``.
+    """What a number of pulses does, up to the most of a call; rows are the processes of the 1/f noise, then RTN.
 
     Attributes:
-        kept, fresh: share of a value of the 1/f noise that is left, and weight of the noise that is new.
-        rises, stays: probability that RTN is high in the end, from low and from high.
-        stress: reference pulses.
-        gone: share of a value that a power of two of pulses takes away, ``(processes + 1, bits)``, bits a multiple of
-            4; the last row is that of RTN.
+        lost: share of a value's distance from where it settles that is gone, ``(processes + 1, most + 1)``.
+        powers: the same for 1, 2, 4 and 8 pulses, ``(processes + 1, 4)``.
+        stress: reference pulses of one pulse, ``(1,)``.
         settled: probability that RTN is high after very many pulses, ``(1,)``.
     """
 
-    kept: Singles
-    fresh: Singles
-    rises: Singles
-    stays: Singles
+    lost: Singles
+    powers: Singles
     stress: Singles
-    gone: Singles
     settled: Singles
 
 
-def _mixed(x: np.uint64) -> np.uint64:
-    """The random 64 bits that belong to a counter."""
+@njit(inline="always")
+def _key(key: Any, number: Any) -> Any:
+    """Two words that belong to a stream of random numbers."""
+    x = key + np.uint64(number + 1) * _GOLDEN
     x = (x ^ (x >> _30)) * _MIX_1
     x = (x ^ (x >> _27)) * _MIX_2
-    return x ^ (x >> _31)
+    x = x ^ (x >> _31)
+    return np.uint32(x), np.uint32(x >> _32)
 
 
-def _single(bits: np.uint64) -> np.float32:
+@njit(inline="always")
+def _word(place: Any, one: Any, other: Any) -> Any:
+    """The random 32 bits of a pair in the stream of a key."""
+    x = np.uint32(np.uint32(place * _SPREAD_PLACES) + one)
+    x = np.uint32((x ^ (x >> _16)) * _ROUND_1)
+    x = np.uint32((x ^ (x >> _15) ^ other) * _ROUND_2)
+    return np.uint32(x ^ (x >> _16))
+
+
+@njit(inline="always")
+def _single(word: Any) -> Any:
     """A whole number of at most 31 bits."""
-    return np.float32(np.int32(bits))
+    return np.float32(np.int32(word))
 
 
-_mix, _whole = njit(inline="always")(_mixed), njit(inline="always")(_single)
+@njit(inline="always")
+def _stepped(old: Any, share: Any, word: Any) -> Any:
+    """The next value of a process of the 1/f noise: what is left of it, and a sum of four bytes, centred."""
+    sums = np.uint32(np.uint32(word & _EVEN_BYTES) + np.uint32((word >> _8) & _EVEN_BYTES))
+    deviate = _single(np.uint32(np.uint32(sums + np.uint32(sums >> _16)) & _LOW_16)) - _BYTES_MEAN
+    fresh = _SPREAD * np.sqrt(share * (_TWO - share)) * deviate
+    return np.int16(np.int32(old - share * old + fresh + _ROUND))
+
+
+@njit(inline="always")
+def _switched(old: Any, share: Any, settled: Any, high: Any, low: Any) -> Any:
+    """The next RTN value. Without branches, which a processor could only guess: it is reckoned either way."""
+    rank = _single(np.uint32(high >> _8)) * np.float32(2.0**-24)
+    dither = _single(np.uint32(high & _LOW_8)) * np.float32(2.0**-8)
+    product = _single(np.uint32(low & _LOW_16)) * _single(np.uint32(low >> _16)) * np.float32(2.0**-32)
+    level = np.int32(ONE + RTN_STEPS * product + dither)
+    was_high = ONE if old > 0 else ZERO
+    return np.uint8(level if rank < was_high + (settled - was_high) * share else _NONE)
 
 
 @njit(fastmath=True, cache=True)
-def _draw(start: np.uint64, step: np.uint64, bits: Any) -> None:
-    """Random words of neighbouring pairs."""
-    for j in range(len(bits)):
-        bits[j] = _mix(start + np.uint64(j) * step)
-
-
-@njit(fastmath=True, cache=True)
-def _deviates(bits: Any, low: Singles, high: Singles) -> None:
-    """Sums of the four lower and of the four higher bytes, centred."""
-    for j in range(len(bits)):
-        pairs = (bits[j] & _EVEN_BYTES) + ((bits[j] >> _8) & _EVEN_BYTES)
-        sums = pairs + (pairs >> _16)
-        low[j] = _whole(sums & _LOW_16) - _BYTES_MEAN
-        high[j] = _whole((sums >> _32) & _LOW_16) - _BYTES_MEAN
-
-
-@njit(fastmath=True, cache=True)
-def _sizes(counts: Any, numbers: Any) -> None:
+def _pulsed(counts: Any) -> Any:
+    """How many pairs are pulsed."""
+    total = _NONE
     for j in range(len(counts)):
-        numbers[j] = abs(counts[j])
+        total = np.int32(total + np.int32(counts[j] != 0))
+    return total
 
 
 @njit(fastmath=True, cache=True)
-def _forget(numbers: Any, masks: Any, gone: Any, lost: Singles) -> None:
-    """What four bits of the numbers of pulses add to the share that is lost: exact where nearly nothing is."""
-    mask_0, mask_1, mask_2, mask_3 = masks
-    gone_0, gone_1, gone_2, gone_3 = gone
+def _put_together(counts: Any, powers: Singles, lost: Singles) -> None:
+    """Share that is lost, from those of powers of two; with the sign of the count, so that it says which device too."""
+    one, two, four, eight = powers[0], powers[1], powers[2], powers[3]
+    left_2, left_4, left_8 = ONE - two, ONE - four, ONE - eight
+    for j in range(len(counts)):
+        count = counts[j]
+        number = np.int32(abs(count))
+        # exact where nearly nothing is lost
+        share = one if number & np.int32(1) else ZERO
+        share = share * left_2 + two if number & np.int32(2) else share
+        share = share * left_4 + four if number & np.int32(4) else share
+        share = share * left_8 + eight if number & np.int32(8) else share
+        lost[j] = -share if count < 0 else share
+
+
+@njit(fastmath=True, cache=True)
+def _look_up(counts: Any, table: Singles, lost: Singles) -> None:
+    """The same for any number of pulses."""
+    for j in range(len(counts)):
+        count = counts[j]
+        share = table[abs(count)]
+        lost[j] = -share if count < 0 else share
+
+
+@njit(fastmath=True, cache=True)
+def _compare_bases(left: Singles, right: Singles, difference: Singles) -> None:
+    for j in range(len(difference)):
+        difference[j] = left[j] - right[j]
+
+
+@njit(fastmath=True, cache=True)
+def _stress(counts: Any, each: Any, left: Singles, right: Singles) -> None:
+    for j in range(len(counts)):
+        count = counts[j]
+        left[j] += each * np.float32(max(count, _NONE))
+        right[j] += each * np.float32(max(np.int32(-count), _NONE))
+
+
+@njit(fastmath=True, cache=True)
+def _drift(sign: Any, stress: Singles, slope1: Any, knee: Any, slope2: Any, difference: Singles) -> None:
+    """Two straight lines that meet at the knee."""
+    for j in range(len(difference)):
+        t, k = stress[j], knee[j]
+        difference[j] += sign * (slope1[j] * min(t, k) + slope2[j] * max(t - k, ZERO))
+
+
+@njit(fastmath=True, cache=True)
+def _wander(first: Any, key: Any, scale: Any, lost: Singles, left: Any, right: Any, difference: Singles) -> None:
+    """A process of the 1/f noise: its next value in the device that is pulsed."""
+    one, other = key
     for j in range(len(lost)):
-        number, share = numbers[j], lost[j]
-        share += (gone_0 if (number & mask_0) != 0 else ZERO) * (ONE - share)
-        share += (gone_1 if (number & mask_1) != 0 else ZERO) * (ONE - share)
-        share += (gone_2 if (number & mask_2) != 0 else ZERO) * (ONE - share)
-        share += (gone_3 if (number & mask_3) != 0 else ZERO) * (ONE - share)
-        lost[j] = share
+        share, bl, blb = lost[j], left[j], right[j]
+        turned = share < ZERO
+        value = _stepped(np.float32(blb if turned else bl), abs(share), _word(first + np.uint32(j), one, other))
+        bl, blb = (bl, value) if turned else (value, blb)
+        left[j], right[j] = bl, blb
+        difference[j] += scale * (np.float32(bl) - np.float32(blb))
 
 
 @njit(fastmath=True, cache=True)
-def _wander(counts: Any, deviates: Singles, lost: Singles, left: Any, right: Any, values: Any) -> None:
-    """The next value of a process of the 1/f noise in the device that is pulsed."""
-    spread, two = np.float32(PINK_STEPS / BYTES_SD), np.float32(2.0)
-    for j in range(len(counts)):
-        old, share = np.float32(right[j] if counts[j] < 0 else left[j]), lost[j]
-        fresh = spread * np.sqrt(share * (two - share)) * deviates[j]
-        values[j] = np.int16(np.int32(np.rint(old - share * old + fresh)))
-
-
-@njit(fastmath=True, cache=True)
-def _switch(counts: Any, words: Any, lost: Singles, settled: Any, left: Any, right: Any, values: Any) -> None:
+def _switch(first: Any, high: Any, low: Any, settled: Any, lost: Singles, left: Any, right: Any) -> None:
     """The next RTN value in the device that is pulsed."""
-    for j in range(len(counts)):
-        low, high = words[2 * j], words[2 * j + 1]
-        rank = np.float32(np.int32(high >> np.uint32(8))) * np.float32(2.0**-24)
-        first, second = np.float32(np.int32(low & np.uint32(0xFFFF))), np.float32(np.int32(low >> np.uint32(16)))
-        dither = np.float32(np.int32(high & np.uint32(0xFF))) * np.float32(2.0**-8)
-        level = np.int32(ONE + RTN_STEPS * (first * second * np.float32(2.0**-32)) + dither)
-        old = np.int32(right[j] if counts[j] < 0 else left[j])
-        was_high = ONE if old > 0 else ZERO
-        value = level if rank < was_high + (settled - was_high) * lost[j] else np.int32(0)
-        values[j] = np.uint8(value if counts[j] != 0 else old)
+    for j in range(len(lost)):
+        share, bl, blb = lost[j], left[j], right[j]
+        turned, place = share < ZERO, np.uint32(first + np.uint32(j))
+        old = blb if turned else bl
+        drawn = _switched(old, abs(share), settled, _word(place, high[0], high[1]), _word(place, low[0], low[1]))
+        value = drawn if share != ZERO else old
+        left[j] = bl if turned else value
+        right[j] = value if turned else blb
 
 
 @njit(fastmath=True, cache=True)
-def _place(counts: Any, values: Any, left: Any, right: Any) -> None:
-    """Put the values into the devices that they belong to."""
-    for j in range(len(counts)):
-        value, turned = values[j], counts[j] < 0
-        left[j] = left[j] if turned else value
-        right[j] = value if turned else right[j]
+def _add_rtn(ceiling_bl: Singles, ceiling_blb: Singles, left: Any, right: Any, difference: Singles) -> None:
+    for j in range(len(difference)):
+        bl, blb = max(np.float32(left[j]), ONE) - ONE, max(np.float32(right[j]), ONE) - ONE
+        difference[j] += ceiling_bl[j] * bl - ceiling_blb[j] * blb
 
 
 @njit(fastmath=True, cache=True)
-def _add_pink(scale: Any, pink: Any, log: Singles) -> None:
-    for j in range(len(log)):
-        log[j] += scale * np.float32(pink[j])
-
-
-@njit(fastmath=True, cache=True)
-def _add_rtn(ceiling: Singles, rtn: Any, log: Singles) -> None:
-    for j in range(len(log)):
-        log[j] += ceiling[j] * (max(np.float32(rtn[j]), ONE) - ONE)
-
-
-@njit(fastmath=True, cache=True)
-def _drift(
-    counts: Any, side: Any, each: Any, stress: Singles, slope1: Any, knee: Any, base: Any, slope2: Any, log: Any
-) -> None:
-    """Add the stress of the pulses on one side; the mean of ln R is what ``log`` becomes."""
-    for j in range(len(counts)):
-        t = stress[j] + each * np.float32(max(counts[j] * side, 0))
-        stress[j] = t
-        log[j] = base[j] + slope1[j] * min(t, knee[j]) + slope2[j] * max(t - knee[j], ZERO)
-
-
-@njit(fastmath=True, cache=True)
-def _compare(left: Singles, right: Singles, weights: Any) -> None:
+def _weigh(difference: Singles, weights: Any) -> None:
     for j in range(len(weights)):
-        weights[j] = np.int8(1) if left[j] > right[j] else np.int8(-1)
+        weights[j] = np.int8(1) if difference[j] > ZERO else np.int8(-1)
 
 
 @cache
 def kernels(processes: int) -> tuple[Any, Any, Any]:
     """Compiled functions for a number of processes, which the compiler must know to unroll its loops."""
-    numbers = np.uint64(processes // 2 + 2)
     compiled = njit(fastmath=True)
 
     def log_resistance(at: Pairs, device: int, i: int) -> Any:
@@ -214,101 +251,54 @@ def kernels(processes: int) -> tuple[Any, Any, Any]:
             count = pulses[i]
             if count == 0:
                 continue
-            device = 0 if count > 0 else 1
-            count = abs(count)
-            at.stress[device, i] += table.stress[count]
-            counter = key + np.uint64(i) * numbers * _GOLDEN
-            sums = np.uint64(0)
+            device, place = 0 if count > 0 else 1, np.uint32(i)
+            count = np.int32(abs(count))
+            at.stress[device, i] += table.stress[0] * np.float32(count)
             for k in range(processes):
-                if k % 2 == 0:
-                    counter += _GOLDEN
-                    bits = _mix(counter)
-                    pairs = (bits & _EVEN_BYTES) + ((bits >> _8) & _EVEN_BYTES)
-                    sums = pairs + (pairs >> _16)
-                else:
-                    sums = sums >> _32
-                deviate = _whole(sums & _LOW_16) - _BYTES_MEAN
-                value = table.kept[k, count] * np.float32(at.pink[k, device, i]) + table.fresh[k, count] * deviate
-                at.pink[k, device, i] = np.int16(np.rint(value))
-            # Without branches, which a processor could only guess: value and probability are reckoned either way.
-            bits = _mix(counter + _GOLDEN)
-            rank = _whole(bits >> _40) * np.float32(2.0**-24)
-            share = _whole(bits & _LOW_16) * _whole((bits >> _16) & _LOW_16) * np.float32(2.0**-32)
-            dither = _whole((bits >> _32) & _LOW_8) * np.float32(2.0**-8)
-            level = np.int32(ONE + RTN_STEPS * share + dither)
-            was_high = np.float32(at.rtn[device, i] > 0)
-            chance = table.rises[count] + was_high * (table.stays[count] - table.rises[count])
-            at.rtn[device, i] = np.uint8(level * np.int32(rank < chance))
+                one, other = _key(key, k)
+                old, share = np.float32(at.pink[k, device, i]), table.lost[k, count]
+                at.pink[k, device, i] = _stepped(old, share, _word(place, one, other))
+            one, other = _key(key, processes)
+            high = _word(place, one, other)
+            one, other = _key(key, processes + 1)
+            low = _word(place, one, other)
+            share = table.lost[processes, count]
+            at.rtn[device, i] = _switched(at.rtn[device, i], share, table.settled[0], high, low)
             weights[i] = np.int8(1) if evaluate_one(at, 0, i) > evaluate_one(at, 1, i) else np.int8(-1)
 
     @compiled
-    def forget(numbers: Any, gone: Singles, lost: Singles) -> None:
-        lost[:] = ZERO
-        for bit in range(0, len(gone), 4):
-            one = np.int32(1) << np.int32(bit)
-            masks = np.int32(one), np.int32(2 * one), np.int32(4 * one), np.int32(8 * one)
-            _forget(numbers, masks, (gone[bit], gone[bit + 1], gone[bit + 2], gone[bit + 3]), lost)
+    def share_lost(counts: Any, table: Tables, k: int, lost: Singles) -> None:
+        if table.lost.shape[1] <= 1 << BITS:
+            _put_together(counts, table.powers[k], lost)
+        else:
+            _look_up(counts, table.lost[k], lost)
 
     @compiled
     def pulse_all(
         first: int, last: int, pulses: Any, key: np.uint64, table: Tables, at: Pairs, weights: Any, space: Any
     ) -> None:
-        bits, low, high, logs, lost, sizes, pink, rtn = space
-        n, step = last - first, numbers * _GOLDEN
-        counts, left, right, gone = pulses[first:last], logs[0, :n], logs[1, :n], lost[:n]
-        number, noise, level, each, part = sizes[:n], pink[:n], rtn[:n], table.stress[1], slice(first, last)
-        _sizes(counts, number)
+        counts, part, start = pulses[first:last], slice(first, last), np.uint32(first)
+        lost, difference = space[0, : last - first], space[1, : last - first]
+        _compare_bases(at.base[0, part], at.base[1, part], difference)
+        _stress(counts, table.stress[0], at.stress[0, part], at.stress[1, part])
         for device in range(2):
-            _drift(
-                counts,
-                np.int32(1 - 2 * device),
-                each,
-                at.stress[device, part],
-                at.slope1[device, part],
-                at.knee[device, part],
-                at.base[device, part],
-                at.slope2[device, part],
-                logs[device, :n],
-            )
-        counter = key + np.uint64(first) * step
+            sign, slope1, slope2 = np.float32(1 - 2 * device), at.slope1[device, part], at.slope2[device, part]
+            _drift(sign, at.stress[device, part], slope1, at.knee[device, part], slope2, difference)
         for k in range(processes):
-            if k % 2 == 0:
-                counter += _GOLDEN
-                _draw(counter, step, bits)
-                _deviates(bits, low, high)
-            own, other = at.pink[k, 0, part], at.pink[k, 1, part]
-            forget(number, table.gone[k], gone)
-            _wander(counts, low if k % 2 == 0 else high, gone, own, other, noise)
-            _place(counts, noise, own, other)
-            _add_pink(at.scales[k], own, left)
-            _add_pink(at.scales[k], other, right)
-        _draw(counter + _GOLDEN, step, bits)
-        own_rtn, other_rtn = at.rtn[0, part], at.rtn[1, part]
-        forget(number, table.gone[processes], gone)
-        _switch(counts, bits.view(np.uint32), gone, table.settled[0], own_rtn, other_rtn, level)
-        _place(counts, level, own_rtn, other_rtn)
-        _add_rtn(at.ceiling[0, part], own_rtn, left)
-        _add_rtn(at.ceiling[1, part], other_rtn, right)
-        _compare(left, right, weights[part])
+            share_lost(counts, table, k, lost)
+            _wander(start, _key(key, k), at.scales[k], lost, at.pink[k, 0, part], at.pink[k, 1, part], difference)
+        share_lost(counts, table, processes, lost)
+        high, low, rtn_bl, rtn_blb = _key(key, processes), _key(key, processes + 1), at.rtn[0, part], at.rtn[1, part]
+        _switch(start, high, low, table.settled[0], lost, rtn_bl, rtn_blb)
+        _add_rtn(at.ceiling[0, part], at.ceiling[1, part], rtn_bl, rtn_blb, difference)
+        _weigh(difference, weights[part])
 
     def pulse(pulses: NDArray[np.int32], key: np.uint64, table: Tables, at: Pairs, weights: NDArray[np.int8]) -> None:
-        space = (
-            np.empty(BLOCK, np.uint64),
-            np.empty(BLOCK, np.float32),
-            np.empty(BLOCK, np.float32),
-            np.empty((2, BLOCK), np.float32),
-            np.empty(BLOCK, np.float32),
-            np.empty(BLOCK, np.int32),
-            np.empty(BLOCK, np.int16),
-            np.empty(BLOCK, np.uint8),
-        )
+        space = np.empty((2, BLOCK), np.float32)
         for first in range(0, len(pulses), BLOCK):
             last = min(first + BLOCK, len(pulses))
-            pulsed = 0
-            for i in range(first, last):
-                pulsed += pulses[i] != 0
             # where the two ways take about the same time
-            if DENSE * pulsed < last - first:
+            if DENSE * _pulsed(pulses[first:last]) < last - first:
                 pulse_some(first, last, pulses, key, table, at, weights)
             else:
                 pulse_all(first, last, pulses, key, table, at, weights, space)

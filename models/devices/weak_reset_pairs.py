@@ -34,7 +34,7 @@ from models.devices.weak_reset import (
     stress_per_pulse,
 )
 from models.devices.weak_reset_kernels import (
-    BYTES_SD,
+    BITS,
     ONE,
     PINK_STEPS,
     RTN_STEPS,
@@ -114,19 +114,15 @@ class WeakResetPairs:
         stress = stress_per_pulse(self.section, voltage, width)
         if stress == 0.0 or most == 0:
             return
-        number = np.arange(most + 1)
-        kept = np.exp(-number / self._times)
-        fresh = np.sqrt(-np.expm1(-2.0 * number / self._times)) * (PINK_STEPS / BYTES_SD)
-        works = float(self.imperfections.rtn)
-        rises, stays = (works * rtn_high_probability(self.section, high, number) for high in (0.0, 1.0))
-        # numbers of pulses in groups of four bits
-        powers = 2.0 ** np.arange(-(-most.bit_length() // 4) * 4)
-        switching = self.section.rtn_p_low_high + self.section.rtn_p_high_low
-        gone = np.vstack([-np.expm1(-powers / self._times), 1.0 - (1.0 - switching) ** powers])
-        settled = np.array([works * rtn_high_probability(self.section, 0.0, math.inf)])
-        tables = (kept, fresh, rises, stays, stress * number, gone, settled)
+        numbers = np.arange(most + 1)
+        table = Tables(
+            lost=self._lost(numbers),
+            powers=self._lost(2 ** np.arange(BITS)),
+            stress=np.array([stress], dtype=np.float32),
+            settled=np.array([self.imperfections.rtn * rtn_high_probability(self.section, 0.0, math.inf)], np.float32),
+        )
         key = self._generator.integers(2**64, dtype=np.uint64)
-        self._pulse(counts, key, Tables(*(table.astype(np.float32) for table in tables)), self._pairs, self._weights)
+        self._pulse(counts, key, table, self._pairs, self._weights)
 
     def set_again(self, devices: NDArray[np.bool_]) -> None:
         """Devices that were SET: stress starts again from 0 and R0 is drawn anew. Traps keep their state.
@@ -167,7 +163,10 @@ class WeakResetPairs:
 
     @property
     def weights(self) -> NDArray[np.int8]:
-        """Binary weight of each pair, ``shape``: +1 where R_BL exceeds R_BLb, -1 elsewhere; a copy."""
+        """Binary weight of each pair, ``shape``: +1 where R_BL exceeds R_BLb, -1 elsewhere; a copy.
+
+        Where the two are the same to single precision, either.
+        """
         return self._weights.reshape(self.shape).copy()
 
     @property
@@ -183,7 +182,8 @@ class WeakResetPairs:
     def state_dict(self) -> dict[str, NDArray[Any]]:
         """Parameters and state of all devices by name, to go on from later; copies. The generator is not among them."""
         arrays = {name: getattr(self._pairs, name) for name in Pairs._fields}
-        return {name: array.copy() for name, array in (*arrays.items(), ("offset", self._offset))}
+        others = {"offset": self._offset, "weights": self._weights}
+        return {name: array.copy() for name, array in (arrays | others).items()}
 
     def load_state_dict(self, state: Mapping[str, NDArray[Any]]) -> None:
         """Go on from :meth:`state_dict` of pairs of the same shape.
@@ -191,7 +191,8 @@ class WeakResetPairs:
         Raises:
             UserMistake: an array is missing, or of another shape or type.
         """
-        own = {**{name: getattr(self._pairs, name) for name in Pairs._fields}, "offset": self._offset}
+        own = {name: getattr(self._pairs, name) for name in Pairs._fields}
+        own |= {"offset": self._offset, "weights": self._weights}
         for name, array in own.items():
             found = state.get(name)
             if found is None or found.shape != array.shape or found.dtype != array.dtype:
@@ -199,7 +200,12 @@ class WeakResetPairs:
                 raise UserMistake(f"the state of the pairs has {what} for {name}, not {array.dtype} of {array.shape}")
         for name, array in own.items():
             array[...] = state[name]
-        self._weigh(self._pairs, self._weights)
+
+    def _lost(self, numbers: NDArray[np.int64]) -> Singles:
+        """What so many pulses take away of the distance from where a noise settles: each 1/f process, then RTN."""
+        switching = self.section.rtn_p_low_high + self.section.rtn_p_high_low
+        rows = np.vstack([-np.expm1(-numbers / self._times), 1.0 - (1.0 - switching) ** numbers])
+        return rows.astype(np.float32)
 
     def _settled_rtn(self, shape: tuple[int, int]) -> NDArray[np.uint8]:
         """RTN of traps that have been switching for long."""

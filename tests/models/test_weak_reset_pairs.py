@@ -26,6 +26,13 @@ def pairs(shape, seed: int = 1, imperfections: Imperfections | None = None) -> W
     return WeakResetPairs(SECTION, shape, np.random.default_rng(seed), imperfections)
 
 
+def weights_agree(some: WeakResetPairs) -> bool:
+    bl, blb = some.log_resistance
+    # ln R is about 9, in steps of 1e-6 in single precision: within two of them either sign is right
+    told_apart = np.abs(bl - blb) > 2e-6
+    return bool(told_apart.mean() > 0.99 and (some.weights == np.where(bl > blb, 1, -1))[told_apart].all())
+
+
 def test_the_mean_curve_is_that_of_the_reference():
     reference = WeakResetDevices(SECTION, (2, 5000), NumpyArrays(np.random.default_rng(4)), ONLY_MEAN)
     compiled = pairs((5000,), 4, ONLY_MEAN)
@@ -158,8 +165,7 @@ def test_a_pair_fares_the_same_among_many_pulsed_ones_and_among_few(pulses):
     steps = np.abs(many._pairs.pink[:, :, chosen].astype(int) - few._pairs.pink[:, :, chosen])
     assert steps.max() <= 1
     assert (steps != 0).mean() < 0.01
-    bl, blb = many.log_resistance
-    assert (many.weights == np.where(bl > blb, 1, -1)).all()
+    assert weights_agree(many)
 
 
 def test_the_distribution_is_that_of_the_reference():
@@ -176,8 +182,7 @@ def test_weights_follow_the_resistances():
     generator = np.random.default_rng(9)
     for _ in range(5):
         many.apply(generator.integers(-14, 15, (50, 40)))
-        bl, blb = many.log_resistance
-        assert (many.weights == np.where(bl > blb, 1, -1)).all()
+        assert weights_agree(many)
     again = np.zeros((2, 50, 40), dtype=bool)
     again[BL, :25] = True
     kept = many.log_resistance
@@ -185,8 +190,7 @@ def test_weights_follow_the_resistances():
     assert (many.stress[again] == 0).all()
     assert (many.log_resistance[~again] == kept[~again]).all()
     assert (many.log_resistance[again] != kept[again]).mean() > 0.99
-    bl, blb = many.log_resistance
-    assert (many.weights == np.where(bl > blb, 1, -1)).all()
+    assert weights_agree(many)
 
 
 def test_looking_changes_nothing_and_what_is_handed_out_is_a_copy():
