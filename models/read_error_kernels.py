@@ -1,54 +1,35 @@
 """Compiled passes that draw read errors and put them into counts of disagreements; layouts as in packed_kernels.
 
 The gaps between errors are geometric, ``floor(E / -ln(1 - p))`` of an exponential E. Cells are sorted into bins of
-rates, one factor of two each; gaps are drawn with the largest rate of a bin, and a cell of a smaller one takes only its
-share of what hits it (thinning), so that each cell errs with its own rate. Random numbers are hashes of a counter
-(SplitMix64, Steele et al. 2014), drawn a few hundred at a time so that the compiler takes several at once.
+similar rates; gaps are drawn with the largest rate of a bin, and a cell of a smaller one takes only its share of what
+hits it (thinning), so that each cell errs with its own rate.
 """
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 from llvmlite import ir  # type: ignore[import-untyped]
 from numba import njit, types
+from numba.core import cgutils
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
+from models.error_cells import rank_bits
+from models.error_draws import DRAWN, RANK_BITS, STEP, Draws, begin, draw, fresh_draws, mixed
 from models.packed_kernels import ROWS, TILE, Words, add_up, count_rows
 
 CHUNK_ROWS = 64
 """Rows, a power of two, whose counts are held at a time, so that they stay next to the processor."""
 
-LONGEST_GAP = 2e17
-"""Longest mean gap: the longest gap that can be drawn is 38 times this, and still a whole number of 63 bits."""
+MOST_CHANGE = 2**15 - 1
+"""Most by which errors may change a count: changes are held in 16 bits."""
 
-_DRAWN = 256
-_STEP = np.uint64(0x9E3779B97F4A7C15)
 _ONE, _SIX, _LOW = np.uint64(1), np.uint64(6), np.uint64(0x3F)
-_RANK_BITS = 11
-"""Lowest bits of a word, which its exponential leaves to chance."""
-_RANKS = np.uint64((1 << _RANK_BITS) - 1)
+_RANKS = np.uint64((1 << RANK_BITS) - 1)
 _LINE = 16
 """Cells in a line of the cache."""
-_SQRT_HALF = np.uint64(0x3FE6A09E667F3BCD)
-"""Bits of the square root of one half."""
-
-
-def _bits_of(typing_context: Any, number: Any) -> Any:
-    def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.bitcast(arguments[0], context.get_value_type(types.uint64))
-
-    return types.uint64(types.float64), build
-
-
-def _number_of(typing_context: Any, bits: Any) -> Any:
-    def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.bitcast(arguments[0], context.get_value_type(types.float64))
-
-    return types.float64(types.uint64), build
 
 
 def _negative_sum(typing_context: Any, counts: Any, changes: Any) -> Any:
@@ -56,14 +37,14 @@ def _negative_sum(typing_context: Any, counts: Any, changes: Any) -> Any:
 
     Written as vectors for the same reason as in packed_kernels.
     """
-    word, half, lanes = ir.IntType(64), ir.IntType(32), ir.VectorType(ir.IntType(64), TILE)
+    word, half, lanes = ir.IntType(64), ir.IntType(16), ir.VectorType(ir.IntType(64), TILE)
 
     def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         bits = word(0)
         for first in range(0, 64, TILE):
             place = builder.inttoptr(builder.add(arguments[0], word(8 * first)), lanes.as_pointer())
-            own = builder.inttoptr(builder.add(arguments[1], word(4 * first)), ir.VectorType(half, TILE).as_pointer())
-            change = builder.sext(builder.load(own, align=4), lanes)
+            own = builder.inttoptr(builder.add(arguments[1], word(2 * first)), ir.VectorType(half, TILE).as_pointer())
+            change = builder.sext(builder.load(own, align=2), lanes)
             total = builder.add(builder.load(place, align=8), change)
             below = builder.icmp_signed("<", total, ir.Constant(lanes, [0] * TILE))
             found = builder.zext(builder.bitcast(below, ir.IntType(TILE)), word)
@@ -73,124 +54,156 @@ def _negative_sum(typing_context: Any, counts: Any, changes: Any) -> Any:
     return types.uint64(types.intp, types.intp), build
 
 
-_bits: Any = intrinsic(_bits_of)
-_number: Any = intrinsic(_number_of)
+def _prefetch_line(typing_context: Any, address: Any) -> Any:
+    """Have the line of the cache fetched that an address is in."""
+
+    def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        flag, place = ir.IntType(32), ir.IntType(8).as_pointer()
+        kind = ir.FunctionType(ir.VoidType(), [place, flag, flag, flag])
+        fetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")  # type: ignore[no-untyped-call]
+        builder.call(fetch, [builder.inttoptr(arguments[0], place), flag(0), flag(0), flag(1)])
+        return context.get_dummy_value()
+
+    return types.void(types.intp), build
+
+
+_prefetch: Any = intrinsic(_prefetch_line)
 _negative_sums: Any = intrinsic(_negative_sum)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def mixed(z: Any) -> Any:
-    """A hash of a word, in which every bit depends on every bit."""
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return z ^ (z >> np.uint64(31))
-
-
-@njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
-def draw(counter: Any, exponentials: NDArray[np.float64], words: Words) -> Any:
-    """Fill both with fresh draws: exponentials of mean 1 of the highest 53 bits of words; returns the counter after it.
-
-    The lowest 11 bits of a word are not in its exponential. The logarithm is that of ``m 2^e`` with m near 1, by the
-    series of the inverse hyperbolic tangent, to 1e-13.
-    """
-    for i in range(_DRAWN):
-        z = mixed(counter + np.uint64(i) * _STEP)
-        words[i] = z
-        bits = _bits((np.float64(np.int64(z >> np.uint64(11))) + 0.5) * 2.0**-53)
-        exponent = np.int64(bits - _SQRT_HALF) >> 52
-        m = _number(bits - (np.uint64(exponent) << np.uint64(52)))
-        s = (m - 1.0) / (m + 1.0)
-        q = s * s
-        series = 1.0 / 9.0 + q * (1.0 / 11.0 + q * (1.0 / 13.0 + q * (1.0 / 15.0)))
-        series = 1.0 + q * (1.0 / 3.0 + q * (1.0 / 5.0 + q * (1.0 / 7.0 + q * series)))
-        exponentials[i] = -(np.float64(exponent) * 0.6931471805599453 + 2.0 * s * series)
-    return counter + np.uint64(_DRAWN) * _STEP
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
-def count_cells(rates: NDArray[np.float64], groups: int, lowest: int, counts: Any, largest: Any) -> None:
-    """How many cells each block has in each bin, and the largest rate of each bin.
-
-    Args:
-        rates: ``(filters, columns)``.
-        groups: that the filters are dealt out to.
-        lowest: binary exponent of the last bin, which takes all lower rates.
-        counts: ``(groups, blocks, bins)``, zeros.
-        largest: ``(bins,)``, zeros.
-    """
-    own, bins = rates.shape[0] // groups, counts.shape[2]
-    for row in range(rates.shape[0]):
-        here = counts[row // own, (row % own) // 64]
-        for column in range(rates.shape[1]):
-            rate = rates[row, column]
-            if rate > 0.0:
-                place = bins - 1 - max(math.frexp(rate)[1] - lowest, 0)
-                here[place] += 1
-                largest[place] = max(largest[place], rate)
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
-def list_cells(
-    rates: NDArray[np.float64],
-    inversion: NDArray[np.float64],
-    groups: int,
-    lowest: int,
-    largest: NDArray[np.float64],
-    at: NDArray[np.int64],
-    code_bits: int,
+def _change(
+    inputs: Words,
+    stride: int,
+    weights: Words,
+    start: NDArray[np.int64],
     cells: NDArray[np.uint32],
+    code_bits: int,
     shares: Words,
-    inverting: Words,
+    gap: NDArray[np.float64],
+    rows: int,
+    doublings: int,
+    scale: int,
+    drawn: Draws,
+    ahead: NDArray[np.int64],
+    changes: NDArray[np.int16],
 ) -> None:
-    """Write the cells bin by bin.
+    """Add what errors change in the counts of a chunk of ``2^doublings`` rows, of which only the first ones are there.
+
+    Where the errors are is drawn first, and their cells are fetched meanwhile: a few hundred of them are then on their
+    way at once. Most lines of the list are looked at once per chunk, and should not drive the weights out of the cache.
 
     Args:
-        rates, groups, lowest, largest: as of :func:`count_cells`.
-        inversion: ``(filters, columns)`` part of the rate that turns the sign.
-        at: ``(groups, blocks, bins)`` where the next cell of each goes; moved on.
-        code_bits: of a cell's code, which is the bit and the output of a weight (6 bits each), and above them its word.
-        cells: codes, and above them the highest bits of the shares.
-        shares: of the bin's largest rate at which cells err, in units of 2^-64, less one.
-        inverting: the same of the part that turns the sign.
+        inputs: words of the first row and all that follow.
+        stride: words from one row to the next.
+        weights: of the block.
+        start: ``(bins + 1,)``.
+        rows: that are there.
+        scale: what is changed counts ``2^scale``.
+        drawn: as of :func:`fresh_draws`.
+        ahead: ``(bins,)`` senses until the next error of each bin; moved on.
+        changes: ``(rows * 64,)``.
     """
-    own, (_, blocks, bins) = rates.shape[0] // groups, at.shape
-    for group in range(groups):
-        for block in range(blocks):
-            here, head = at[group, block], group * own + 64 * block
-            # the outputs of a column follow each other, so that errors which do so change different counts
-            for column in range(rates.shape[1]):
-                for output in range(min(64, own - 64 * block)):
-                    rate = rates[head + output, column]
-                    if rate > 0.0:
-                        place = bins - 1 - max(math.frexp(rate)[1] - lowest, 0)
-                        cell = here[place]
-                        share = _share(rate / largest[place])
-                        code = np.uint64((column // 64) << 12 | output << 6 | column % 64)
-                        cells[cell] = np.uint32(code | share >> np.uint64(64 - rank_bits(code_bits)) << np.uint64(code_bits))
-                        shares[cell] = share
-                        inverting[cell] = _share(inversion[head + output, column] / largest[place])
-                        here[place] += 1
+    exponentials, words, hits, state = drawn
+    counter, used, spare = state
+    doubled, kept = np.uint64(doublings), rank_bits(code_bits)
+    fresh = used
+    for place in range(len(gap)):
+        # one cell after another, each for all rows of the chunk
+        mean, at, end = gap[place], ahead[place] + (start[place] << doublings), start[place + 1] << doublings
+        while at < end:
+            hits[used] = np.uint64(at)
+            _prefetch(cells.ctypes.data + ((at >> doublings) << 2))
+            at += 1 + np.int64(exponentials[used] * mean)
+            used += _ONE
+            if used == DRAWN:
+                spare = _settle(
+                    inputs,
+                    stride,
+                    weights,
+                    cells,
+                    code_bits,
+                    shares,
+                    rows,
+                    doubled,
+                    scale,
+                    kept,
+                    words,
+                    hits,
+                    fresh,
+                    used,
+                    spare,
+                    changes,
+                )
+                counter, used, fresh = draw(counter, exponentials, words), np.uint64(0), np.uint64(0)
+        ahead[place] = at - end
+    spare = _settle(
+        inputs,
+        stride,
+        weights,
+        cells,
+        code_bits,
+        shares,
+        rows,
+        doubled,
+        scale,
+        kept,
+        words,
+        hits,
+        fresh,
+        used,
+        spare,
+        changes,
+    )
+    state[0], state[1], state[2] = counter, used, spare
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _share(ratio: float) -> Any:
-    """A ratio from 0 to 1 in units of 2^-64, less one; nothing is one unit, so that it takes one in 2^64."""
-    if ratio >= 1.0:
-        return np.uint64(0xFFFFFFFFFFFFFFFF)
-    # a double holds 53 bits of it
-    return max(np.uint64(np.int64(math.ceil(ratio * 2.0**53))) << np.uint64(11), _ONE) - _ONE
+def _settle(
+    inputs: Words,
+    stride: int,
+    weights: Words,
+    cells: NDArray[np.uint32],
+    code_bits: int,
+    shares: Words,
+    rows: int,
+    doubled: Any,
+    scale: int,
+    kept: int,
+    words: Words,
+    hits: Words,
+    first: Any,
+    end: Any,
+    spare: Any,
+    changes: NDArray[np.int16],
+) -> Any:
+    """Put hits into the changes; returns the counter of ties after it.
 
-
-@njit(nogil=True, cache=True, inline="always")
-def rank_bits(code_bits: int) -> int:
-    """How many of the highest bits of a share fit beside a cell's code."""
-    return min(_RANK_BITS, 32 - code_bits)
-
-
-@njit(nogil=True, cache=True)
-def tie(tried: Any, spare: Any, share: Any, bits: int) -> bool:
-    """Whether a rank that starts with the same bits as a share is within it; its other bits are of the counter."""
-    return (np.uint64(tried) << np.uint64(64 - bits)) | (mixed(spare) >> np.uint64(bits)) <= share
+    Args:
+        inputs, stride, weights, cells, code_bits, shares, rows, doubled, scale, changes: as of :func:`_change`.
+        kept: bits of a share that are beside its code.
+        words: of the draws of the hits, whose lowest bits say which are in vain.
+        hits: cells times the rows of a chunk, plus the row.
+        first, end: of the hits and words that are meant.
+        spare: counter of ties.
+    """
+    inside, last = (_ONE << doubled) - _ONE, np.uint64(rows - 1)
+    code, above, step = (_ONE << np.uint64(code_bits)) - _ONE, np.uint64(code_bits), np.uint64(stride)
+    unranked, unit, twice = np.uint64(RANK_BITS - kept), np.int64(1) << scale, np.uint64(scale + 1)
+    for i in range(first, end):
+        at, tried = hits[i], (words[i] & _RANKS) >> unranked
+        cell, r = at >> doubled, at & inside
+        entry = np.uint64(cells[cell])
+        share, weight = entry >> above, (entry & code) >> _SIX
+        hit = np.int64(tried < share)
+        if tried == share:
+            hit = np.int64((tried << np.uint64(64 - kept)) | (mixed(spare) >> np.uint64(kept)) <= shares[cell])
+            spare += STEP
+        # what the rows that are not there change, nobody looks at
+        differs = ((inputs[min(r, last) * step + (weight >> _SIX)] ^ weights[weight]) >> (entry & _LOW)) & _ONE
+        # shifts, and no products: of a product with a bit the compiler makes a branch, and of these half go wrong
+        changes[(r << _SIX) | (weight & _LOW)] += np.int16((unit - np.int64(differs << twice)) & -hit)
+    return spare
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -222,14 +235,13 @@ def fire_erring(
     """
     total, planes, bins = rows.shape[0], rows.shape[1], len(gap)
     groups, blocks = weights.shape[:2]
-    counts, changes = np.empty(ROWS * 64, dtype=np.uint64), np.empty(CHUNK_ROWS * 64, dtype=np.int32)
-    exponentials, words = np.empty(_DRAWN), np.empty(_DRAWN, dtype=np.uint64)
-    ahead, chunk, doublings = np.empty(bins, dtype=np.int64), 1, np.uint64(0)
-    while chunk < min(total, CHUNK_ROWS):
-        chunk, doublings = 2 * chunk, doublings + _ONE
-    flat, row_words, plane_words = rows.reshape(rows.size), np.uint64(rows[0].size), np.uint64(rows[0, 0].size)
-    code = np.uint64((_ONE << np.uint64(code_bits)) - _ONE)
-    above, unranked, touched = np.uint64(code_bits), np.uint64(_RANK_BITS - rank_bits(code_bits)), np.uint32(0)
+    counts, changes = np.empty(ROWS * 64, dtype=np.uint64), np.empty(CHUNK_ROWS * 64, dtype=np.int16)
+    drawn = fresh_draws()
+    ahead, doublings, touched = np.empty(bins, dtype=np.int64), 0, np.uint32(0)
+    while 1 << doublings < min(total, CHUNK_ROWS):
+        doublings += 1
+    chunk = 1 << doublings
+    inputs, stride = rows.reshape(rows.size), planes * groups * rows.shape[3]
     for group in range(groups):
         for block in range(blocks):
             own, mask, limit, start = (
@@ -238,51 +250,37 @@ def fire_erring(
                 limits[group, block],
                 starts[group, block],
             )
-            # where the streams of two blocks begin is a hash, so that they are far apart
-            counter = mixed(np.uint64(seed) + np.uint64(group * blocks + block + 1) * _STEP)
-            spare = ~counter
-            counter = draw(counter, exponentials, words)
-            used = np.uint64(bins % _DRAWN)
-            for place in range(bins):
-                ahead[place] = np.int64(exponentials[place % _DRAWN] * gap[place])
+            begin(seed, group * blocks + block, gap, drawn, ahead)
             # errors are spread over all cells: fetched in one go, they are not waited for one by one
             for cell in range(start[0], start[bins], _LINE):
                 touched ^= cells[cell]
             for first in range(0, total, chunk):
                 held = min(chunk, total - first)
-                last = np.uint64(held - 1)
                 changes[:] = 0
                 for plane in range(planes):
-                    unit = np.int64(1) << (planes - 1 - plane)
-                    base = np.uint64(first) * row_words + np.uint64(plane) * plane_words
-                    base += np.uint64(group) * np.uint64(rows.shape[3])
-                    for place in range(bins):
-                        mean, at = gap[place], ahead[place] + start[place] * chunk
-                        end = start[place + 1] * chunk
-                        # one cell after another, each for all rows of the chunk
-                        while at < end:
-                            cell, r = np.uint64(at) >> doublings, np.uint64(at) & np.uint64(chunk - 1)
-                            entry, tried = np.uint64(cells[cell]), (words[used] & _RANKS) >> unranked
-                            at += 1 + np.int64(exponentials[used] * mean)
-                            used += _ONE
-                            if used == _DRAWN:
-                                counter, used = draw(counter, exponentials, words), np.uint64(0)
-                            share = entry >> above
-                            hit = np.int64(tried < share)
-                            if tried == share:
-                                hit = np.int64(tie(tried, spare, shares[cell], rank_bits(code_bits)))
-                                spare += _STEP
-                            weight = (entry & code) >> _SIX
-                            # what rows beyond the last one change, nobody looks at
-                            differs = flat[base + min(r, last) * row_words + (weight >> _SIX)] ^ own[weight]
-                            step = unit - (np.int64((differs >> (entry & _LOW)) & _ONE) * (2 * unit))
-                            changes[(r << _SIX) | (weight & _LOW)] += np.int32(step & -hit)
-                        ahead[place] = at - end
+                    seen = inputs[first * stride + (plane * groups + group) * rows.shape[3] :]
+                    scale = planes - 1 - plane
+                    _change(
+                        seen,
+                        stride,
+                        own,
+                        start,
+                        cells,
+                        code_bits,
+                        shares,
+                        gap,
+                        held,
+                        doublings,
+                        scale,
+                        drawn,
+                        ahead,
+                        changes,
+                    )
                 for ahead_of in range(0, held, ROWS):
                     count_rows(rows, first + ahead_of, group, own, mask, limit, kinds, 64, counts)
                     for k in range(min(ROWS, held - ahead_of)):
                         out[first + ahead_of + k, group * blocks + block] = _negative_sums(
-                            counts.ctypes.data + 8 * 64 * k, changes.ctypes.data + 4 * 64 * (ahead_of + k)
+                            counts.ctypes.data + 8 * 64 * k, changes.ctypes.data + 2 * 64 * (ahead_of + k)
                         )
     return touched
 
@@ -344,7 +342,8 @@ def sense(
     places, padded, ternary = len(kinds), len(beyond) > 0, masks.shape[2] > 0
     chunk = max(total, 1) if shared else CHUNK_ROWS
     counts = np.empty((chunk, 64), dtype=np.int64)
-    exponentials, words = np.empty(_DRAWN), np.empty(_DRAWN, dtype=np.uint64)
+    drawn = fresh_draws()
+    exponentials, words, _, state = drawn
     ahead = np.empty(bins, dtype=np.int64)
     nothing, one_kind = np.zeros((1, 1, 64), dtype=np.uint64), np.zeros(1, dtype=np.int32)
     code = np.uint32((_ONE << np.uint64(code_bits)) - _ONE)
@@ -352,12 +351,8 @@ def sense(
         for block in range(blocks):
             own, mask = weights[group, block], masks[group, block]
             start, margin, up = starts[group, block], slack[group, block], upwards[group, block]
-            counter = mixed(np.uint64(seed) + np.uint64(group * blocks + block + 1) * _STEP)
-            spare = ~counter
-            counter = draw(counter, exponentials, words)
-            used = bins % _DRAWN
-            for place in range(bins):
-                ahead[place] = np.int64(exponentials[place % _DRAWN] * gap[place])
+            begin(seed, group * blocks + block, gap, drawn, ahead)
+            counter, used, spare = state
             for first in range(0, total, chunk):
                 held = min(chunk, total - first)
                 add_up(
@@ -385,11 +380,11 @@ def sense(
                             low, length, at = start[place], start[place + 1] - start[place], ahead[place]
                             while at < length:
                                 cell, rank = low + at, mixed(spare)
-                                spare += _STEP
+                                spare += STEP
                                 at += 1 + np.int64(exponentials[used] * gap[place])
-                                used += 1
-                                if used == _DRAWN:
-                                    counter, used = draw(counter, exponentials, words), 0
+                                used += _ONE
+                                if used == DRAWN:
+                                    counter, used = draw(counter, exponentials, words), np.uint64(0)
                                 entry = cells[cell] & code
                                 word, output = np.int64(entry) >> 12, (np.int64(entry) >> 6) & 63
                                 shift = np.uint64(entry & np.uint32(63))

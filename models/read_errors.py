@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 
 from models.cells import Weights
 from models.convolution_shapes import PaddingValue, PoolKind
+from models.error_cells import count_cells, list_cells, rate_bins
+from models.error_draws import LONGEST_GAP
 from models.exceptions import UserMistake
 from models.integer import IntegerNetwork, Layer
 from models.integer_convolution import IntegerConvolution
@@ -32,15 +34,12 @@ from models.packed import (
     packed_bits,
 )
 from models.packed_kernels import Words, gather, pool_bits
-from models.read_error_kernels import LONGEST_GAP, count_cells, fire_erring, list_cells, sense
+from models.read_error_kernels import CHUNK_ROWS, MOST_CHANGE, fire_erring, sense
 from models.weight_errors import WeightErrorRates
 
 CHUNK_ACTIVATIONS = 2**17
 """Words of the widest activations of the images that go through the network together, where these are many: the lists
 of cells are larger than the weights, and each is fetched once for all of them."""
-
-SPREAD_OF_BINS = 16
-"""Cells that err less often than the mean over this share the last bin: what hits them in vain is a 16th at most."""
 
 
 class ErringNetwork(PackedNetwork):
@@ -82,10 +81,11 @@ class ErringNetwork(PackedNetwork):
         widest = max([one.positions * -(-one.outputs // 64) for one in self._hidden], default=1)
         self._images = max(CHUNK_IMAGES, CHUNK_ACTIVATIONS // widest)
         self._erring = [
-            _ErringLayer(layer, packed, positions, own, batch is not None, tile_columns, off)
-            for layer, packed, positions, own, off in zip(
+            _ErringLayer(layer, packed, top, positions, own, batch is not None, tile_columns, off)
+            for layer, packed, top, positions, own, off in zip(
                 network.layers,
                 [*self._hidden, self._last],
+                [self._top, *(1 for _ in self._hidden)],
                 [1, *(one.positions for one in self._hidden)],
                 rates,
                 [None] * len(rates) if turned is None else turned,
@@ -128,6 +128,7 @@ class _ErringLayer:
         self,
         layer: Layer,
         packed: PackedDense | PackedConvolution,
+        top: int,
         positions: int,
         rates: WeightErrorRates,
         shared: bool,
@@ -146,8 +147,11 @@ class _ErringLayer:
         self._beyond = self._twice = np.zeros((0, 0), dtype=np.uint64)
         if isinstance(packed, PackedConvolution) and packed.shape.padding_value is PaddingValue.ZERO:
             self._present_zeros(layer, packed, tile_columns)
+        self._downwards = (layer.sign < 0).reshape(layer.groups, -1)
         self._turned = [] if turned is None or not turned.any() else _by_group(layer, positions, turned)
         self._simple = not (self._lossy or len(self._beyond) or shared or self._turned)
+        # beyond it the sums of what errors change may not fit
+        self._simple = self._simple and top * math.prod(layer.weights.shape[1:]) <= MOST_CHANGE
 
     def activations(self, x: Words, seed: np.uint64) -> Words:
         """Bits ``(n, positions, 1, words)`` of packed inputs."""
@@ -237,17 +241,18 @@ class _ErringLayer:
         """By how much the sums ``(rows, groups, outputs of a group)`` are off for inputs of -1."""
         planes = rows.shape[1]
         kinds = self._packed.bank.kinds
-        sums = np.zeros((len(rows), self._groups, len(self._live) // self._groups), dtype=np.int64)
+        doubled = np.zeros((len(rows), self._groups, len(self._live) // self._groups), dtype=np.int64)
         for group, off in enumerate(self._turned):
             # zeros of the padding are -1 in the rows, and count half
             half = np.asarray(off @ _bits(self._beyond).T).T if len(self._beyond) else None
             for plane in range(planes):
                 minus = 1 - _bits(rows[:, plane, group])
-                doubled = 2 * np.asarray(off @ minus.T).T
+                own = 2 * np.asarray(off @ minus.T).T
                 if half is not None:
-                    doubled -= half[kinds[np.arange(len(rows)) % len(kinds)]]
-                sums[:, group] += (doubled >> 1) << (planes - 1 - plane)
-        return sums
+                    own -= half[kinds[np.arange(len(rows)) % len(kinds)]]
+                doubled[:, group] += own << (planes - 1 - plane)
+        # a half is rounded down in the sum, before it is turned
+        return (doubled + self._downwards) >> 1
 
     def _list_cells(self, layer: Layer, positions: int, rates: WeightErrorRates, blocks: int) -> None:
         """Sort the cells that may err into bins of rates."""
@@ -260,14 +265,9 @@ class _ErringLayer:
         turned = np.where(zero, 0.0, rates.inversion).astype(np.float64)
         self._lossy = bool((turned != whole).any())
         ordered, inversion = (_in_order(layer, positions, each) for each in (whole, turned))
-        most, some = float(whole.max(initial=0.0)), whole > 0.0
-        if most == 0.0:
-            lowest = bins = 1
-        else:
-            lowest = min(math.frexp(float(whole[some].mean()) / SPREAD_OF_BINS)[1], math.frexp(most)[1])
-            bins = math.frexp(most)[1] - lowest + 1
-        counts, largest = np.zeros((layer.groups, blocks, bins), dtype=np.int64), np.zeros(bins)
-        count_cells(ordered, layer.groups, lowest, counts, largest)
+        places, largest = rate_bins(ordered, layer.groups * blocks, CHUNK_ROWS)
+        counts = np.zeros((layer.groups, blocks, len(largest)), dtype=np.int64)
+        count_cells(places, layer.groups, counts)
         ends = np.cumsum(counts).reshape(counts.shape)
         begins = ends - counts
         self._starts = np.concatenate([begins, ends[:, :, -1:]], axis=2)
@@ -277,8 +277,8 @@ class _ErringLayer:
         list_cells(
             ordered,
             inversion,
+            places,
             layer.groups,
-            lowest,
             largest,
             begins,
             self._code_bits,

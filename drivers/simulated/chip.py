@@ -365,7 +365,7 @@ class SimulatedChip:
     @property
     def _switchable(self) -> NDArray[np.bool_]:
         """Devices that SET and RESET act on."""
-        return np.isin(self._state, (DeviceState.LRS, DeviceState.HRS))
+        return np.asarray((self._state == DeviceState.LRS) | (self._state == DeviceState.HRS))
 
     def _forming(self, mask: DeviceMask, applied_v: float, median_v: float, count: int) -> NDArray[np.bool_]:
         """Virgin devices of ``mask`` that form now."""
@@ -404,8 +404,9 @@ class SimulatedChip:
         self._state[mask] = DeviceState.LRS
         self._store(mask, rram.draw_lrs(self.model.lrs, current_a, self._deviates.lrs[mask], self._programming))
         self._ageing.programmed(mask, DeviceState.LRS, self._programming)
-        self._weak.set_again(mask)
-        # R = R0 exp(w) with R0 read just after the SET: the offset c1 and the noise come with the first pulse
+        # R = R0 exp(w) with R0 read just after the SET, so none is drawn; traps keep their state. The offset c1 and the
+        # noise come with the first pulse
+        self._weak.stress[mask] = 0.0
         self._log_base[mask] = np.log(self._resistance[mask])
 
     def _to_hrs(self, mask: DeviceMask, device_v: float, width_s: float) -> None:

@@ -19,22 +19,23 @@ TILE = 12
 ZERO, MINUS = PaddingValue.ZERO, PaddingValue.MINUS
 
 
-def erring_products(values, weights, rates, rng):
-    """Sums of vectors of -1 and +1 with a matrix, each product sensed by itself."""
+def erring_products(values, weights, rates, rng, turned=0):
+    """Sums of vectors of -1 and +1 with a matrix, each product sensed by itself; off by ``turned`` for each -1."""
     shape = (len(values), *weights.shape)
     inversion, loss, gain = (np.broadcast_to(r, weights.shape) for r in (rates.inversion, rates.loss, rates.gain))
     u, sign = rng.random(shape), rng.choice((-1, 1), size=shape)
     products = values[:, None, :] * weights
     changed = np.where(u < inversion, -products, np.where(u < inversion + loss, 0, products))
-    return np.where(weights == 0, np.where(u < gain, sign, 0), changed).sum(axis=2)
+    off = (values[:, None, :] == -1) * turned
+    return (np.where(weights == 0, np.where(u < gain, sign, 0), changed) + off).sum(axis=2)
 
 
-def erring_scores(network, images, rates, rng):
+def erring_scores(network, images, rates, rng, turned=None):
     """Scores of an array that is presented vectors tile by tile, group by group, plane by plane."""
     total = 0
     for x in presented(network.encoding, images):
         planes = network.encoding.planes
-        for layer, own in zip(network.layers, rates, strict=True):
+        for index, (layer, own) in enumerate(zip(network.layers, rates, strict=True)):
             met = layer.unfold(x)
             n, positions, groups, columns = met.shape
             rows = len(layer.weights) // groups
@@ -51,7 +52,8 @@ def erring_scores(network, images, rates, rng):
                             for rate in (own.inversion, own.loss, own.gain)
                         )
                     )
-                    sums = erring_products(shown.vectors, layer.weights[held, tile], part, rng)
+                    off = 0 if turned is None else turned[index][held, tile]
+                    sums = erring_products(shown.vectors, layer.weights[held, tile], part, rng, off)
                     doubled[:, :, held] += shown.doubled(sums).reshape(n, positions, rows)
             sums = layer.collect((doubled >> 1).astype(np.int32))
             x, planes = layer.activate(sums), 1
@@ -141,6 +143,22 @@ def test_scores_have_the_distribution_of_single_senses(architecture, kinds):
     assert (np.abs(ours.mean(axis=1) - theirs.mean(axis=1)) < 4.5 * error + 1e-9).all()
     assert np.allclose(ours.std(axis=1), theirs.std(axis=1), rtol=0.15)
     assert ours.std(axis=1).min() > 0.5
+
+
+@pytest.mark.parametrize("architecture", NETWORKS, ids=lambda one: one.name)
+def test_products_that_are_off_at_minus_one_add_up_exactly(architecture):
+    network = fold(random_network(architecture, 3))
+    rng = np.random.default_rng(2)
+    levels = 16 if network.encoding.planes == 1 else 1 << network.encoding.planes
+    images = rng.integers(0, levels, (20, network.encoding.features)).astype(np.uint8)
+    turned = [
+        (rng.integers(-2, 3, one.weights.shape) * (rng.random(one.weights.shape) < 0.2)).astype(np.int8)
+        for one in network.layers
+    ]
+    none = [WeightErrorRates() for _ in network.layers]
+    ours = ErringNetwork(network, none, rng, tile_columns=TILE, turned=turned).scores(images)
+    assert np.array_equal(ours, erring_scores(network, images, none, rng, turned))
+    assert not np.array_equal(ours, network.scores(images))
 
 
 def one_layer(weights):
