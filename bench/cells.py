@@ -118,3 +118,26 @@ def _drawn(term: str, pool: CellMask, text: str) -> CellMask:
     mask = np.zeros(pool.shape, dtype=bool)
     mask.flat[np.random.default_rng(seed).choice(candidates, count, replace=False)] = True
     return mask
+
+
+def write_cells(mask: CellMask) -> str:
+    """Write a selection so that :func:`parse_cells` gives it back: "all", or rectangles joined by "+"."""
+    if mask.all():
+        return "all"
+    rows, cols = mask.shape
+    left = mask.copy()
+    terms = []
+    while left.any():
+        row, col = divmod(int(np.argmax(left)), cols)
+        width = int(np.argmin(np.append(left[row, col:], False)))
+        # As many rows as have the whole of it.
+        height = int(np.argmin(np.append(left[row:, col : col + width].all(axis=1), False)))
+        left[row : row + height, col : col + width] = False
+        terms.append(f"{_written(row, height, rows)},{_written(col, width, cols)}")
+    return "+".join(terms)
+
+
+def _written(start: int, length: int, size: int) -> str:
+    if length == size:
+        return ":"
+    return str(start) if length == 1 else f"{start}:{start + length}"

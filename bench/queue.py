@@ -140,7 +140,15 @@ class Queue:
 
     def items_as_stored(self) -> list[Item]:
         """All items in order, as their files say."""
-        return [self._load(path) for path in self._stored()]
+        found = []
+        for path in self._stored():
+            try:
+                found.append(self._load(path))
+            except UserMistake:
+                if path.exists():
+                    raise
+                # Somebody took it out of the queue just now.
+        return found
 
     def item(self, number: int) -> Item:
         """One item. Raises UserMistake when there is none."""

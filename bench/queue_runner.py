@@ -30,10 +30,11 @@ class QueueRunner:
 
     Args:
         queue: nobody else may run it.
-        outer: stop of the whole process (Ctrl-C); it stops the item that is under way too.
+        outer: what is asked of the whole process (Ctrl-C, the window): a stop, a pause and an emergency off reach the
+            item that is under way too.
         stop_on_failure: leave the following items waiting when one fails.
         on_begin: told of each item before it begins, with its job and its plan.
-        on_step, on_end: told of its steps, and of the item when it ended.
+        on_step, on_state, on_end: told of its steps and states, and of the item when it ended.
         opened: gives the bench of an item (source, seed, overrides) for as long as the item needs it.
 
     Attributes:
@@ -49,14 +50,20 @@ class QueueRunner:
         on_step: Callable[[Step], None] = lambda step: None,
         on_end: Callable[[Item], None] = lambda item: None,
         opened: Callable[[str, int, Overrides], AbstractContextManager[Bench]] = open_at,
+        on_state: Callable[[RunState], None] = lambda state: None,
     ) -> None:
         self._queue, self._outer = queue, outer
         self._opened = opened
         self._stop_on_failure = stop_on_failure
-        self._on_begin, self._on_step, self._on_end = on_begin, on_step, on_end
+        self._on_begin, self._on_step, self._on_end, self._on_state = on_begin, on_step, on_end, on_state
         self._token: StopToken | None = None
         self._held = False
         self.ended_by: Verb | None = None
+
+    @property
+    def held(self) -> bool:
+        """Whether somebody asked it to pause, also between two items."""
+        return self._held
 
     def run(self) -> list[Item]:
         """Run until nothing waits; return the items that were begun, as they ended."""
@@ -87,12 +94,17 @@ class QueueRunner:
         self._token = token
         if self._held:
             token.pause()
+
+        def tell(state: RunState) -> None:
+            keeper.move(state)
+            self._on_state(state)
+
         reason, state = "", RunState.COMPLETED
         try:
             job = item.job(bench_config(item.source))
             self._on_begin(item, job, job.quick_plan(lambda text: None))
             with self._opened(item.source, item.seed, job.overrides) as bench:
-                job.run(bench, Path(item.out), on_step=self._on_step, on_state=keeper.move, stop=token)
+                job.run(bench, Path(item.out), on_step=self._on_step, on_state=tell, stop=token)
         except Stopped as stopped:
             state, reason = RunState.STOPPED, str(stopped)
         except RramBenchError as error:
@@ -111,29 +123,38 @@ class QueueRunner:
 
         def listen() -> None:
             while not over.wait(LISTEN_S):
-                self._queue.take_verbs(self._obey)
+                self._queue.take_verbs(self.obey)
+                if self._outer.paused is not self._held:
+                    self.obey(Verb.PAUSE if self._outer.paused else Verb.GO_ON)
                 token = self._token
                 if self._outer.requested and token is not None:
                     token.request(self._outer.reason)
 
+        def off() -> None:
+            self.obey(Verb.OFF)
+
         listener = threading.Thread(target=listen, name="queue control")
+        self._outer.on_emergency.append(off)
         listener.start()
         try:
             yield
         finally:
             over.set()
             listener.join()
-            self._queue.take_verbs(self._obey)
+            self._outer.on_emergency.remove(off)
+            self._queue.take_verbs(self.obey)
 
-    def _obey(self, verb: Verb) -> None:
-        """In the listener's thread: the run's own may be in the middle of a long exchange."""
+    def obey(self, verb: Verb) -> None:
+        """Do what is asked, in the thread of whoever asks: the run's own may be in the middle of a long exchange."""
         token = self._token
+        # The outer token first: what it says holds, and the listener follows it.
+        held = verb is Verb.PAUSE
+        (self._outer.pause if held else self._outer.go_on)()
+        self._held = held
         if verb in (Verb.PAUSE, Verb.GO_ON):
-            self._held = verb is Verb.PAUSE
             if token is not None:
-                (token.pause if self._held else token.go_on)()
+                (token.pause if held else token.go_on)()
             return
-        self._held = False
         if verb is not Verb.SKIP:
             self.ended_by = verb
         if token is None:

@@ -170,7 +170,8 @@ def test_a_form_offers_what_the_parameter_model_allows(qtbot: QtBot) -> None:
     form.put("pattern", "minus")
     form.put("attempts", 1000)
     settings = form.settings()
-    assert (settings["pattern"], settings["attempts"], settings["file"]) == ("minus", 100, None)
+    assert (settings["pattern"], settings["attempts"], settings["file"]) == ("minus", 1000, None)
+    assert "1 to 100" in form.problems["attempts"]
     form.put("file", "weights.csv")
     assert form.settings()["file"] == "weights.csv"
     several = ParameterForm("inference", InferenceParameters)
