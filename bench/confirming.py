@@ -8,7 +8,7 @@ is put down to its causes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,14 +18,16 @@ from numpy.typing import NDArray
 
 from bench.error_map import ErrorMap, error_map
 from bench.inference import BATCH, InferenceParameters, Task, inference_procedure, inference_task
-from bench.loop import PREDICTION_DRAWS, PREDICTION_STREAM
+from bench.loop import PREDICTION_DRAWS, PREDICTION_STREAM, counted
 from bench.mapping import Plan, plan_network
 from bench.measured_map import KnownChip, known_chip
 from bench.plan_files import save_plan
+from bench.procedure import Progress
 from bench.procedures.characterise import CHARACTERISE, CharacteriseParameters
 from bench.runner import RunResult
 from bench.stages import StagedRuns
 from data.runs import open_run
+from models.cells import Geometry
 from models.prediction import InferenceMode
 
 if TYPE_CHECKING:
@@ -63,19 +65,76 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class _Known:
+class Known:
     """What is known of the chip: for placing weights, and for predicting."""
 
     cells: ErrorMap
     chip: KnownChip
 
 
+def known_by(paths: Sequence[Path], geometry: Geometry, chip_id: str) -> Known:
+    """What runs say of the chip that is to be used.
+
+    Raises:
+        UserMistake: they are of another chip, or none of them is a completed characterisation.
+    """
+    runs = [open_run(path) for path in paths]
+    cells = error_map(runs)
+    cells.check(geometry, chip_id)
+    return Known(cells, known_chip(runs, cells))
+
+
+def predict_on_chip(
+    network: IntegerNetwork,
+    images: NDArray[np.integer],
+    labels: NDArray[np.int64],
+    plan: Plan,
+    known: KnownChip,
+    modes: Sequence[InferenceMode],
+    seed: int,
+    on_draw: Callable[[int], None] = lambda done: None,
+) -> dict[InferenceMode, Prediction]:
+    """Accuracies that a network laid by ``plan`` will show on a chip whose cells are known.
+
+    Args:
+        images, labels: the samples that will be inferred.
+        on_draw: told after each draw how many are done, of all modes; what it raises ends the prediction.
+    """
+    from models.prediction import predict_accuracy
+
+    ways = tuple(dict.fromkeys(modes))
+    places = [plan.places(index, layer.weights.shape) for index, layer in enumerate(network.layers)]
+    streams = np.random.default_rng([seed, PREDICTION_STREAM]).spawn(len(ways))
+    return {
+        mode: predict_accuracy(
+            network,
+            images,
+            labels,
+            known.rates,
+            plan.array,
+            PREDICTION_DRAWS,
+            rng,
+            mode,
+            places=places,
+            measured=known.cells,
+            batch=BATCH,
+            on_draw=counted(on_draw, number),
+        )
+        for number, (mode, rng) in enumerate(zip(ways, streams, strict=True))
+    }
+
+
 @dataclass(frozen=True)
 class Confirming:
-    """A confirmation on one bench."""
+    """A confirmation on one bench.
+
+    Attributes:
+        on_predicted: told, before anything is programmed, of the plan and of the accuracies predicted for it.
+    """
 
     runs: StagedRuns
     wanted: Wanted
+    on_predicted: Callable[[Plan, Mapping[InferenceMode, Prediction]], None] = lambda plan, found: None
 
     @property
     def _images(self) -> NDArray[np.integer]:
@@ -108,6 +167,7 @@ class Confirming:
         save_plan(self.runs.folder / PLAN_FILE, plan)
         task = replace(task, plan=plan, error_map=known.cells)
         predictions = self._predict(task, plan, known)
+        self.on_predicted(plan, predictions)
         inference = inference_procedure(task)
         silicon = self.runs.run(
             "programming tiles and inferring on silicon", inference, InferenceParameters(modes=wanted.modes)
@@ -116,61 +176,45 @@ class Confirming:
         self.runs.stages.done(f"{answer['tiles']} tiles, {silicon.records} records in {silicon.run_file.name}")
         return self._result(predictions, silicon, known)
 
-    def _known(self) -> _Known | None:
-        if not self.wanted.runs:
-            return None
-        runs = [open_run(path) for path in self.wanted.runs]
-        cells = error_map(runs)
-        cells.check(self.runs.bench.chip.geometry, self.runs.bench.chip.chip_id)
-        return _Known(cells, known_chip(runs, cells))
+    def _known(self) -> Known | None:
+        chip = self.runs.bench.chip
+        return known_by(self.wanted.runs, chip.geometry, chip.chip_id) if self.wanted.runs else None
 
-    def _measured(self, task: Task) -> _Known:
+    def _measured(self, task: Task) -> Known:
         cells = self.runs.bench.chip.geometry.cells
         few = CharacteriseParameters.model_fields
+        pairs = max(few["pairs"].default, -(-PROGRAMMINGS // (2 * cells)))
         settings = CharacteriseParameters(
             seed=self.runs.seed,
             weights="ternary" if task.network.ternary else "binary",
-            pairs=max(few["pairs"].default, -(-PROGRAMMINGS // (2 * cells))),
-            resistance_cells=min(few["resistance_cells"].default, cells),
+            pairs=pairs,
+            # not more resistances in all than by default: a prediction does without them
+            resistance_cells=max(4, min(few["resistance_cells"].default * few["pairs"].default // pairs, cells)),
             staircase_cells=min(few["staircase_cells"].default, cells),
         )
         run_file = self.runs.run("measuring the cells", CHARACTERISE, settings).run_file
         known = error_map([open_run(run_file)])
         self.runs.stages.done(f"{int(known.stuck.sum())} of {cells} cells are stuck; {run_file.name}")
-        return _Known(known, known_chip([open_run(run_file)], known))
+        return Known(known, known_chip([open_run(run_file)], known))
 
-    def _predict(self, task: Task, plan: Plan, known: _Known) -> dict[InferenceMode, Prediction]:
-        from models.prediction import predict_accuracy
+    def _predict(self, task: Task, plan: Plan, known: Known) -> dict[InferenceMode, Prediction]:
+        wanted, stages = self.wanted, self.runs.stages
+        stages.stage("predicting the accuracy on silicon")
+        draws = PREDICTION_DRAWS * len(set(wanted.modes))
 
-        wanted, array = self.wanted, self.runs.bench.chip.geometry
-        self.runs.stages.stage("predicting the accuracy on silicon")
-        modes = tuple(dict.fromkeys(wanted.modes))
-        places = [plan.places(index, layer.weights.shape) for index, layer in enumerate(wanted.network.layers)]
-        streams = np.random.default_rng([self.runs.seed, PREDICTION_STREAM]).spawn(len(modes))
-        found = {
-            mode: predict_accuracy(
-                wanted.network,
-                self._images,
-                task.labels,
-                known.chip.rates,
-                array,
-                PREDICTION_DRAWS,
-                rng,
-                mode,
-                places=places,
-                measured=known.chip.cells,
-                batch=BATCH,
-            )
-            for mode, rng in zip(modes, streams, strict=True)
-        }
-        self.runs.stages.done(
+        def on_draw(done: int) -> None:
+            self.runs.stop.check()
+            stages.step(Progress(done, draws, "predicting the accuracy on silicon"))
+
+        found = predict_on_chip(
+            wanted.network, self._images, task.labels, plan, known.chip, wanted.modes, self.runs.seed, on_draw
+        )
+        stages.done(
             "; ".join(f"{mode.value} {one.mean:.2%} ({one.low:.2%} to {one.high:.2%})" for mode, one in found.items())
         )
         return found
 
-    def _result(
-        self, predictions: dict[InferenceMode, Prediction], silicon: RunResult, known: _Known
-    ) -> dict[str, Any]:
+    def _result(self, predictions: dict[InferenceMode, Prediction], silicon: RunResult, known: Known) -> dict[str, Any]:
         answer = silicon.result
         modes = {}
         for mode, found in predictions.items():

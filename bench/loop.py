@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,16 +17,21 @@ from data.runs import open_run
 from models.exceptions import BenchFailure, UserMistake
 
 if TYPE_CHECKING:
+    from bench.config import BenchFile
     from bench.stopping import StopToken
     from calibration.device_fit import FitResult
     from data.datasets import Dataset
     from models.cells import Geometry
+    from models.drawn_chips import Conditions
     from models.integer import IntegerNetwork
     from models.prediction import Prediction, ReadErrorRates
+    from models.weight_errors import WeightErrorRates
 
 EPOCHS = 60
 FIXED = "xnor_error.fixed_rate"
+READ_ERRORS = ("stuck_fraction", "random_rate", "transient_rate")
 PREDICTION_DRAWS = 200
+TERNARY_BENCH = "simulated_ternary"
 PREDICTION_STREAM = 0x9E
 """Second word of the seed of a prediction, so that it shares no draws with the training of the same seed."""
 
@@ -51,14 +57,17 @@ def train_network(
     on_progress: Callable[[Progress], None],
     stop: StopToken,
     epochs: int = EPOCHS,
+    device: DeviceFile | None = None,
 ) -> IntegerNetwork:
     """Train an architecture, fold it to integers, and save it.
 
     Args:
         on_progress: told of each epoch and of how good the network is by then.
+        device: fitted to silicon whose read errors the weights have while learning; None for none.
 
     Raises:
-        UserMistake: unknown architecture, or ``out`` cannot be written.
+        UserMistake: unknown architecture, ``out`` cannot be written, or a device that says nothing of the errors of
+            such weights.
         BenchFailure: training diverged; the network after the last good epoch is written, if there is one.
         Stopped: a stop was asked for; nothing is written.
     """
@@ -66,16 +75,22 @@ def train_network(
     from models.training_loop import EpochRecord
 
     check_writable(out, "network file")
+    errors = None if device is None else training_errors(name, device)
 
     def on_epoch(epoch: EpochRecord) -> None:
-        on_progress(Progress(epoch.epoch, epochs, f"{epoch.test_accuracy:.2%} on held-out samples"))
+        live = {"epoch": epoch.epoch, "held_out": epoch.test_accuracy, "training": epoch.train_accuracy}
+        on_progress(Progress(epoch.epoch, epochs, f"{epoch.test_accuracy:.2%} on held-out samples", live))
 
     def save(network: IntegerNetwork, history: Sequence[EpochRecord]) -> None:
         provenance = {"architecture": name, "data": data.name, "seed": str(seed), "epochs": str(len(history))}
+        if device is not None:
+            provenance["errors_of_device"] = device.name
         save_network(out, network, provenance)
 
     try:
-        network, history = train(name, data, seed, epochs, on_epoch=on_epoch, should_stop=lambda: stop.requested)
+        network, history = train(
+            name, data, seed, epochs, on_epoch=on_epoch, should_stop=lambda: stop.requested, errors=errors
+        )
     except TrainingDiverged as error:
         if not error.history:
             raise
@@ -86,38 +101,107 @@ def train_network(
     return network
 
 
-def predict_silicon(
-    network: IntegerNetwork, data: Dataset, device: DeviceFile, array: Geometry, seed: int
-) -> dict[str, Prediction]:
-    """Accuracy on silicon that the fitted error rates predict, for each way of inferring.
+def training_errors(name: str, device: DeviceFile) -> WeightErrorRates:
+    """How often a weight reads wrong on silicon like that of a fitted device file, whatever the cause.
 
     Raises:
-        UserMistake: the device file lacks error rates that the network needs; it was not fitted to such a chip.
+        UserMistake: no such architecture, one with zero weights, of whose errors no device file knows, or a file
+            without error rates.
     """
-    from models.prediction import InferenceMode, predict_accuracy
+    from models.architectures import Precision, architecture
+    from models.weight_errors import WeightErrorRates
 
-    rates = error_rates(device, network)
-    modes = (InferenceMode.HOST, InferenceMode.XNOR)
-    streams = np.random.default_rng([seed, PREDICTION_STREAM]).spawn(len(modes))
+    plan = architecture(name)
+    if Precision.TERNARY in (plan.last, *(block.weights for block in plan.blocks)):
+        raise UserMistake(
+            f"the network {name} has zero weights, and how often zeros err is not in a device file; "
+            "train it without the errors of a device"
+        )
+    error_rates(device)  # refuses a file that has none
+    stuck, random, transient = (device.quantities[f"read_error.{rate}"].value for rate in READ_ERRORS)
+    # a stuck cell reads the weight that is wanted half of the time
+    return WeightErrorRates(stuck / 2 + random + transient)
+
+
+def predict_silicon(
+    network: IntegerNetwork,
+    data: Dataset,
+    device: DeviceFile,
+    array: Geometry,
+    seed: int,
+    config: BenchFile | None = None,
+    modes: Sequence[str] = ("host", "xnor"),
+    on_draw: Callable[[int], None] = lambda done: None,
+) -> dict[str, Prediction]:
+    """Accuracy on silicon that a device file predicts, for each way of inferring.
+
+    A binary network is predicted from the file's fitted error rates. No file has rates of zeros: for a ternary one,
+    chips are drawn from its populations, programmed and sensed.
+
+    Args:
+        config: the bench whose operating points a ternary network is programmed and sensed at; by default the
+            packaged one of the simulated ternary chip.
+        modes: ways of inferring.
+        on_draw: told after each draw how many are done, of all modes; what it raises ends the prediction.
+
+    Raises:
+        UserMistake: the device file lacks error rates that the network needs; it was not fitted to such a chip. Or its
+            cells tell no zeros at these operating points.
+    """
+    from models.prediction import InferenceMode, predict_accuracy, predict_of_population
+
+    ways = [InferenceMode(mode) for mode in modes]
+    streams = np.random.default_rng([seed, PREDICTION_STREAM]).spawn(len(ways))
+    examples = network, data.test_images, data.test_labels
+    if network.ternary:
+        at = conditions(ternary_bench() if config is None else config)
+        return {
+            mode: predict_of_population(
+                *examples, device.model, at, array, PREDICTION_DRAWS, rng, mode, on_draw=counted(on_draw, number)
+            )
+            for number, (mode, rng) in enumerate(zip(ways, streams, strict=True))
+        }
+    rates = error_rates(device)
     return {
-        mode: predict_accuracy(network, data.test_images, data.test_labels, rates, array, PREDICTION_DRAWS, rng, mode)
-        for mode, rng in zip(modes, streams, strict=True)
+        mode: predict_accuracy(*examples, rates, array, PREDICTION_DRAWS, rng, mode, on_draw=counted(on_draw, number))
+        for number, (mode, rng) in enumerate(zip(ways, streams, strict=True))
     }
 
 
-def error_rates(device: DeviceFile, network: IntegerNetwork | None = None) -> ReadErrorRates:
+def counted(on_draw: Callable[[int], None], number: int) -> Callable[[int], None]:
+    """What hears of the draws of the prediction ``number`` in a row of them, and tells ``on_draw`` of all draws."""
+    return lambda done: on_draw(number * PREDICTION_DRAWS + done)
+
+
+def ternary_bench() -> BenchFile:
+    """The packaged bench file of the ternary chip, sensed near threshold."""
+    from bench.source import bench_config
+
+    return bench_config(Path(str(files("data"))) / "benches" / f"{TERNARY_BENCH}.toml")
+
+
+def conditions(config: BenchFile) -> Conditions:
+    """The operating points of a bench that decide what its cells read as."""
+    from models.drawn_chips import Conditions
+
+    at = config.points
+    return Conditions(
+        set_vddr_v=at.set.rails.vddr_v,
+        reset_vddc_v=at.reset.rails.vddc_v,
+        reset_vddr_v=at.reset.rails.vddr_v,
+        reset_width_s=at.reset.width_s,
+        sense_vdd_v=at.sense.rails.vdd_v,
+        window_s=at.sense.window_s,
+    )
+
+
+def error_rates(device: DeviceFile) -> ReadErrorRates:
     """The error rates of a fitted device file, with their intervals.
 
     Raises:
-        UserMistake: the file has none, or the network has zeros, whose errors a device file does not know.
+        UserMistake: the file has none.
     """
     from models.prediction import EstimatedRate, ReadErrorRates
-
-    if network is not None and network.ternary:
-        raise UserMistake(
-            f"the network {network.name} has zero weights, and how often zeros err is not in a device file; "
-            "have it measured on the chip itself with: rram-bench confirm NETWORK"
-        )
 
     def rate(key: str) -> EstimatedRate:
         quantity = device.quantities.get(key)
@@ -130,7 +214,5 @@ def error_rates(device: DeviceFile, network: IntegerNetwork | None = None) -> Re
 
     # measured with the whole array only; without it XNOR is predicted as if every cell followed its input
     fixed = rate(FIXED) if FIXED in device.quantities else EstimatedRate(0.0, 0.0, 0.0)
-    stuck, random, transient = (
-        rate(f"read_error.{name}") for name in ("stuck_fraction", "random_rate", "transient_rate")
-    )
+    stuck, random, transient = (rate(f"read_error.{name}") for name in READ_ERRORS)
     return ReadErrorRates(stuck, random, transient, fixed)

@@ -101,7 +101,7 @@ def _turned(run: Run, good: NDArray[np.bool_]) -> TurnedAnswers:
 
 def _noise(run: Run) -> Estimate:
     """How often zeros answer in XNOR with -1 now and then."""
-    zeros = np.sign(sensed_patterns(run)[1].sum(axis=1, dtype=np.int64)) == 0
+    zeros = np.rint(sensed_patterns(run)[1].mean(axis=1)) == 0
     return turned_noise(_sums(run, "xnor_inputs"), zeros.sum(axis=2), zeros[0].size)
 
 

@@ -99,9 +99,7 @@ def _rows_of(python: str, name: str) -> list[Row]:
     command = [python, "-c", _IN_THEIRS, name]
     ran = subprocess.run(command, capture_output=True, text=True, check=False)
     if ran.returncode != 0:
-        print(
-            f"{name}: {python} failed: {ran.stderr.strip()[-200:]}; measured here", file=sys.stderr
-        )
+        print(f"{name}: {python} failed: {ran.stderr.strip()[-200:]}; measured here", file=sys.stderr)
         return BENCHMARKS[name]()
     return [Row(**values) for values in json.loads(ran.stdout.splitlines()[-1])]
 

@@ -75,12 +75,12 @@ def _inference() -> list[Row]:
         shown.actions_panel.forms["forming"].put("check", "weights")
         shown.actions_panel.buttons["forming"].click()
         _until(app, lambda: shown.controller.idle)
-        shown.controller.train(0)
+        shown.network_panel.study.train("digits-bnn", 60, 0)
         _until(app, lambda: shown.controller.idle)
         shown.show_workspace("Network")
         shown.show_view("Errors")
         with _beats(app) as gaps:
-            shown.controller.infer({"modes": ["host", "xnor"]})
+            shown.network_panel.study.infer({"modes": ["host", "xnor"]})
             _until(app, lambda: shown.controller.idle)
         return _gap_rows("inference", gaps)
 

@@ -129,7 +129,7 @@ def turned_answers(
     mean = senses.mean(axis=1)
     others = mean.sum(axis=2, keepdims=True) - mean
     answers = np.clip(np.rint(sums.mean(axis=1) - others), -1, 1).astype(np.int8)
-    right = good & (np.sign(senses.sum(axis=1, dtype=np.int64)) == targets)
+    right = good & (np.rint(mean) == targets)
     weights, zeros = right & (targets != 0), right & (targets == 0)
     return TurnedAnswers(
         fixed=(weights & (answers == targets)).sum(axis=0),

@@ -368,8 +368,8 @@ ARCHITECTURES: Mapping[str, Architecture] = MappingProxyType(
             vgg("digits-conv", ThermometerEncoding(64, (4, 12)), (1, 8, 8), 10, filters=16, dense=(64,)),
             # black and white, so that the array takes it: 25 x 4 tiles and 4
             mlp("mnist-bnn", ThermometerEncoding(784, (128,)), (128,), 10),
-            # for the ternary chip: 98 x 8 tiles of 8 x 8 cells and 8 x 2
-            mlp("mnist-tnn", ThermometerEncoding(784, (128,)), (64,), 10, weights=Precision.TERNARY),
+            # for the ternary chip: 98 x 4 tiles of 8 x 8 cells and 4 x 2
+            mlp("mnist-tnn", ThermometerEncoding(784, (128,)), (32,), 10, weights=Precision.TERNARY),
             # of weak-RESET learning, of the MRAM and digital systems, and of stream learning
             mlp("mnist-3000", _GREY_28, (3000,), 10),
             mlp("mnist-1024-1024", _GREY_28, (1024, 1024), 10),

@@ -15,7 +15,7 @@ is -1.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, cast
@@ -40,6 +40,8 @@ from models.integer import IntegerNetwork, Layer, classify
 from models.weight_errors import WeightErrorRates, WeightErrors
 
 if TYPE_CHECKING:
+    from models.device_model import DeviceModel
+    from models.drawn_chips import Conditions
     from models.packed import PackedNetwork
 
 BATCH = 64
@@ -117,6 +119,7 @@ def predict_accuracy(
     measured: MeasuredMap | None = None,
     batch: int = BATCH,
     threads: int = 1,
+    on_draw: Callable[[int], None] = lambda done: None,
 ) -> Prediction:
     """Predict the accuracy of ``network`` on silicon for these very images.
 
@@ -139,17 +142,13 @@ def predict_accuracy(
             the rate of fixed outputs, and those of programming where the map has none.
         batch: inputs at a time, in the mode ``sensed``.
         threads: that share the images in the modes ``sensed`` and ``xnor``; the samples do not depend on it.
+        on_draw: told after each draw how many are done; what it raises ends the prediction.
 
     Raises:
         UserMistake: draws below 1, a coverage outside 0 to 1, an unknown mode, images that do not fit the network, a
             map of another array, or a ternary network with errors of zeros that are not known.
     """
-    if draws < 1 or not 0.0 < coverage < 1.0:
-        raise UserMistake(f"{draws} draws with coverage {coverage}: expected at least 1 draw, coverage between 0 and 1")
-    if mode not in tuple(InferenceMode):
-        raise UserMistake(f"no inference mode is called {mode!r}; there are: {', '.join(InferenceMode)}")
-    if len(images) == 0 or len(images) != len(labels):
-        raise UserMistake(f"{len(images)} images with {len(labels)} labels: expected as many of both, at least one")
+    _check(images, labels, draws, coverage, mode)
     if places is not None and len(places) != len(network.layers):
         raise UserMistake(f"places of {len(places)} layers for a network of {len(network.layers)}")
     if measured is not None and measured.stuck.shape != tuple(array):
@@ -162,12 +161,97 @@ def predict_accuracy(
             "rates of errors of type 2 and type 3 are needed"
         )
     silicon = _Silicon(network, error_model, measured, array, places, mode, batch, threads)
+    return _sampled(silicon.draw, network, images, labels, draws, rng, coverage, on_draw)
+
+
+def predict_of_population(
+    network: IntegerNetwork,
+    images: NDArray[np.integer],
+    labels: NDArray[np.integer],
+    model: DeviceModel,
+    conditions: Conditions,
+    array: Geometry,
+    draws: int,
+    rng: np.random.Generator,
+    mode: InferenceMode,
+    coverage: float = 0.95,
+    *,
+    batch: int = BATCH,
+    threads: int = 1,
+    on_draw: Callable[[int], None] = lambda done: None,
+) -> Prediction:
+    """Predict the accuracy of ``network`` on any chip of a device population, with weights as they come.
+
+    Each draw is a chip of its own, whose devices and amplifiers are programmed, verified and sensed by their equations
+    (:mod:`models.drawn_chips`); nothing that was counted on a chip is needed, of zeros neither.
+
+    Args:
+        network, images, labels, array, draws, rng, mode, coverage, batch, threads, on_draw: as of
+            :func:`predict_accuracy`.
+        model: the population.
+        conditions: that the chip is programmed and sensed at.
+
+    Raises:
+        UserMistake: as of :func:`predict_accuracy`, or conditions at which the population tells no zeros.
+    """
+    from models.drawn_chips import DrawnChip
+
+    _check(images, labels, draws, coverage, mode)
+    places = [tiled_places(layer.weights.shape, array) for layer in network.layers]
+
+    def draw(rng: np.random.Generator) -> PackedNetwork:
+        from models.packed import PackedNetwork
+        from models.read_errors import ErringNetwork
+
+        chip = DrawnChip(model, conditions, array, rng)
+        found = [chip.answers(layer.weights, at) for layer, at in zip(network.layers, places, strict=True)]
+        if mode == InferenceMode.HOST:
+            read = [WeightErrors(one.read_noise, rng).disturbed(one.read) for one in found]
+            return PackedNetwork(network.with_weights(read))
+        xnor = mode == InferenceMode.XNOR
+        return ErringNetwork(
+            network.with_weights([one.read for one in found]),
+            [one.noise if xnor else one.read_noise for one in found],
+            rng,
+            batch=None if xnor else batch,
+            tile_columns=array.cols,
+            threads=threads,
+            turned=[one.turned for one in found] if xnor else None,
+        )
+
+    return _sampled(draw, network, images, labels, draws, rng, coverage, on_draw)
+
+
+def _check(
+    images: NDArray[np.integer], labels: NDArray[np.integer], draws: int, coverage: float, mode: InferenceMode
+) -> None:
+    """Raise UserMistake for what nothing can be predicted of."""
+    if draws < 1 or not 0.0 < coverage < 1.0:
+        raise UserMistake(f"{draws} draws with coverage {coverage}: expected at least 1 draw, coverage between 0 and 1")
+    if mode not in tuple(InferenceMode):
+        raise UserMistake(f"no inference mode is called {mode!r}; there are: {', '.join(InferenceMode)}")
+    if len(images) == 0 or len(images) != len(labels):
+        raise UserMistake(f"{len(images)} images with {len(labels)} labels: expected as many of both, at least one")
+
+
+def _sampled(
+    draw_chip: Callable[[np.random.Generator], PackedNetwork],
+    network: IntegerNetwork,
+    images: NDArray[np.integer],
+    labels: NDArray[np.integer],
+    draws: int,
+    rng: np.random.Generator,
+    coverage: float,
+    on_draw: Callable[[int], None],
+) -> Prediction:
+    """The accuracies of chips that are drawn one after the other."""
     inputs = np.concatenate([np.asarray(one) for one in presented(network.encoding, images)])
     right = np.empty(draws, dtype=np.int64)
     for draw in range(draws):
-        scores = silicon.draw(rng).scores_of_inputs(inputs)
+        scores = draw_chip(rng).scores_of_inputs(inputs)
         added = scores.reshape(-1, len(labels), network.classes).sum(axis=0)
         right[draw] = np.count_nonzero(classify(added) == labels)
+        on_draw(draw + 1)
     samples = right / len(labels)
     tail = (1.0 - coverage) / 2
     return Prediction(
@@ -225,7 +309,12 @@ class _Silicon:
         if self._mode == InferenceMode.XNOR:
             return self._xnor(weights, transient, rates, rng)
         return ErringNetwork(
-            self._network.with_weights(weights), transient, rng, batch=self._batch, threads=self._threads
+            self._network.with_weights(weights),
+            transient,
+            rng,
+            batch=self._batch,
+            tile_columns=self._array.cols,
+            threads=self._threads,
         )
 
     def _xnor(
@@ -298,6 +387,7 @@ __all__ = [
     "flip_weights",
     "impose_stuck",
     "predict_accuracy",
+    "predict_of_population",
     "stuck_cells",
     "tiled_places",
 ]

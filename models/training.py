@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,6 +20,10 @@ from models.exceptions import UserMistake
 from models.integer import IntegerNetwork
 from models.networks import BinaryNetwork, build, fold
 from models.training_loop import Diverged, EpochRecord, FitSettings, LabelledData, fit, threads
+from models.weight_errors import WeightErrorRates
+
+ERROR_STREAM = 2
+"""Second word of the seed of errors in the weights."""
 
 
 class LabelledImages(LabelledData, Protocol):
@@ -80,6 +85,7 @@ def train(
     on_epoch: Callable[[EpochRecord], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
     settings: TrainingSettings = TrainingSettings(),
+    errors: WeightErrorRates | None = None,
 ) -> tuple[IntegerNetwork, list[EpochRecord]]:
     """Train a named network with Adam and a straight-through estimator, and fold it.
 
@@ -92,6 +98,8 @@ def train(
         should_stop: asked before each step; once true, training ends with the last whole epoch (before the first: with
             the untrained network and an empty history).
         settings: batch and learning rates.
+        errors: put into the weights afresh at every step of learning, so that the network comes to bear them; what
+            is tested and returned has none.
 
     Returns:
         The integer network and the record of every whole epoch.
@@ -104,6 +112,7 @@ def train(
         generator = torch.Generator().manual_seed(seed)
         model = build(network_name, generator)
         _check_fit(model, dataset)
+        model.inject(errors, np.random.default_rng([seed, ERROR_STREAM]))
         folded = [fold(model)]
 
         def evaluate() -> float:

@@ -178,13 +178,17 @@ def train(
     data_dir: DataDirOption = None,
     epochs: Annotated[int, typer.Option("--epochs", min=1, help="Passes over the training data.")] = 60,
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Network file.")] = Path("network.safetensors"),
+    device: Annotated[
+        Path | None,
+        typer.Option("--device", metavar="FILE", help="Fitted device whose read errors the weights learn to bear."),
+    ] = None,
     seed: SeedOption = 0,
     as_json: JsonOption = False,
 ) -> None:
     """Train a binary network and save it as safetensors."""
     from bench.cli.loop import Examples, train_command
 
-    train_command(network, Examples(data, data_dir), epochs, out, seed, as_json)
+    train_command(network, Examples(data, data_dir), epochs, out, seed, device, as_json)
 
 
 @app.command("map")

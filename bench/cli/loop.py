@@ -87,15 +87,18 @@ def fit_device_command(run_file: Path, out: Path, as_json: bool) -> None:
         raise typer.Exit(BenchFailure.exit_status)
 
 
-def train_command(name: str, examples: Examples, epochs: int, out: Path, seed: int, as_json: bool) -> None:
+def train_command(
+    name: str, examples: Examples, epochs: int, out: Path, seed: int, device: Path | None, as_json: bool
+) -> None:
     """Train a network and save it."""
     from bench.loop import train_network
+    from data.device_files import load_device
 
-    data = examples.load()
+    data, fitted = examples.load(), None if device is None else load_device(device)
     reporter = Reporter(as_json)
     reporter.stage(f"training {name} on {data.name}")
     with stop_on_signals() as stop:
-        network = train_network(name, data, seed, out, reporter.step, stop, epochs)
+        network = train_network(name, data, seed, out, reporter.step, stop, epochs, fitted)
     accuracy = network.accuracy(data.test_images, data.test_labels)
     reporter.done(f"{accuracy:.2%} on {len(data.test_labels)} held-out samples")
     values = {"network": name, "data": data.name, "seed": seed, "accuracy": accuracy, "network_file": str(out)}
@@ -103,19 +106,44 @@ def train_command(name: str, examples: Examples, epochs: int, out: Path, seed: i
     reporter.result(values, table, name)
 
 
-def predict_command(
-    path: Path, device_file: Path, examples: Examples, rows: int, cols: int, seed: int, as_json: bool
-) -> None:
-    """Accuracy on silicon, predicted from a fitted device file."""
-    from bench.loop import predict_silicon
+@dataclass(frozen=True)
+class ToPredict:
+    """A prediction as it was asked for.
+
+    Attributes:
+        device: device file.
+        bench: bench file whose array and operating points count, or None for the packaged ones.
+        rows, cols: of the array, or None for those of the bench.
+    """
+
+    device: Path
+    bench: str | None
+    rows: int | None
+    cols: int | None
+
+
+def predict_command(path: Path, examples: Examples, asked: ToPredict, seed: int, as_json: bool) -> None:
+    """Accuracy on silicon, predicted from a device file."""
+    from bench.loop import predict_silicon, ternary_bench
+    from bench.session import SIMULATED
+    from bench.source import bench_config
     from data.device_files import load_device
     from data.networks import load_network
 
-    network, device, data = load_network(path).network, load_device(device_file), examples.load()
-    predictions = predict_silicon(network, data, device, Geometry(rows, cols), seed)
+    network, device, data = load_network(path).network, load_device(asked.device), examples.load()
+    if asked.bench is not None:
+        config = bench_config(asked.bench)
+    else:
+        config = ternary_bench() if network.ternary else bench_config(SIMULATED)
+    array = Geometry(
+        config.geometry.rows if asked.rows is None else asked.rows,
+        config.geometry.cols if asked.cols is None else asked.cols,
+    )
+    predictions = predict_silicon(network, data, device, array, seed, config)
     software = network.accuracy(data.test_images, data.test_labels)
     values = {
         "software_accuracy": software,
+        "array": list(array),
         "predicted": {
             mode: {"mean": found.mean, "low": found.low, "high": found.high} for mode, found in predictions.items()
         },

@@ -62,7 +62,9 @@ XNOR_CELLS = Table(
     (
         Column("pattern", "int32", description="index of the pattern in the array"),
         Column("repeat", "int32", description="index of the sense"),
-        Column("sum", "int16", dims=CELL, description="sum of the row with an input of -1 in this column and +1 beside"),
+        Column(
+            "sum", "int16", dims=CELL, description="sum of the row with an input of -1 in this column and +1 beside"
+        ),
     ),
     "XNOR of ternary patterns with one column at a time at -1: what each cell by itself answers there",
 )

@@ -2,30 +2,39 @@
 
 from __future__ import annotations
 
+import json
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import Result
 from typer.testing import CliRunner
 
 from bench.cli.app import app
 from bench.config import parse_bench_file
 from bench.confirming import Confirming, Wanted
+from bench.loop import predict_silicon
 from bench.plan_files import load_plan
 from bench.session import connect
 from bench.stages import StagedRuns
 from bench.stopping import StopToken
 from data.datasets import Dataset, load_dataset
+from data.device_files import packaged_device
 from data.networks import save_network
 from data.runs import open_run
 from drivers.simulated.bench import SimulatedBench
+from models.architectures import Precision, mlp
 from models.cells import Geometry
+from models.encodings import ThermometerEncoding
 from models.exceptions import UserMistake
 from models.integer import IntegerNetwork
+from models.networks import fold
 from models.prediction import InferenceMode
 from models.training import train
 from tests.bench.digits_network import digits_network
 from tests.bench.flawless import population
+from tests.models.random_networks import random_network
 
 SAMPLES = 150
 BAD = {"defects.stuck_lrs": 0.02, "defects.stuck_hrs": 0.03}
@@ -104,13 +113,36 @@ def test_placed_weights_avoid_the_bad_cells_and_the_plan_is_kept(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [0, 1])
-def test_a_ternary_network_on_a_ternary_chip(digits: Dataset, tmp_path: Path, seed: int) -> None:
+def test_a_ternary_network_on_a_ternary_chip(digits: Dataset, tmp_path: Path) -> None:
     network = train("digits-tnn", digits, 1, 8)[0]
-    result = confirmed(Wanted(network, digits, tuple(InferenceMode)), tmp_path, seed, "ternary")
+    result = confirmed(Wanted(network, digits, tuple(InferenceMode)), tmp_path, 0, "ternary")
     assert all(facts["inside"] for facts in result["modes"].values()), result["modes"]
+    # the population alone, of which the chip is one, says nearly as much
+    array = Geometry(8, 8)
+    for mode, found in predict_silicon(network, digits, packaged_device("hfo2_130nm_ternary"), array, 0).items():
+        assert found.low <= result["modes"][mode]["measured"] <= found.high
     # nearly all errors of this chip are zeros that read as weights
     assert result["errors"]["type3"] > 10 * (result["errors"]["type1"] + result["errors"]["type2"])
+
+
+def test_a_ternary_network_is_predicted_from_a_device_file(tmp_path: Path) -> None:
+    small = mlp("small-tnn", ThermometerEncoding(64, (8,)), (8,), 10, weights=Precision.TERNARY)
+    save_network(tmp_path / "net.safetensors", fold(random_network(small, 3)), {})
+
+    def predict(device: str, *options: str) -> Result:
+        path = str(files("data") / "devices" / f"{device}.toml")
+        return CliRunner().invoke(
+            app, ["predict", str(tmp_path / "net.safetensors"), "--device", path, "--json", *options]
+        )
+
+    found = json.loads(predict("hfo2_130nm_ternary").output)
+    assert found["array"] == [8, 8]
+    for one in found["predicted"].values():
+        assert 0.0 < one["low"] < one["mean"] < one["high"] < 1.0
+    # what a binary chip, or the ternary one at the sense of a binary bench, cannot do
+    for refused in (predict("hfo2_130nm"), predict("hfo2_130nm_ternary", "--bench", "simulated")):
+        assert isinstance(refused.exception, UserMistake)
+        assert "tell no zeros" in str(refused.exception)
 
 
 @pytest.mark.parametrize(

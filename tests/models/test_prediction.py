@@ -10,7 +10,7 @@ from models.architectures import Architecture, Conv, Precision
 from models.cells import Geometry
 from models.convolution_shapes import Pool, PoolKind
 from models.error_positions import error_positions
-from models.error_rates import CellErrors, Counted, MeasuredMap
+from models.error_rates import CellErrors, Counted, MeasuredMap, TurnedErrors
 from models.exceptions import UserMistake
 from models.integer import IntegerLayer, IntegerNetwork, ThermometerEncoding, classify
 from models.networks import fold
@@ -247,6 +247,42 @@ def test_ternary_networks_need_rates_of_zeros(mode):
     for name in ("random_loss", "random_gain", "transient_loss", "transient_gain"):
         found = predict_accuracy(network, images, labels, replace(exact, **{name: known(0.2)}), *arguments)
         assert found.mean < 1.0, name
+
+
+def test_zeros_that_answer_at_minus_one_have_the_sign_of_their_column():
+    # against products one by one; that the signs are shared in a column shifts all sums alike
+    rng = np.random.default_rng(5)
+    layers = tuple(
+        IntegerLayer(rng.integers(-1, 2, size=shape), np.ones(shape[0], int), rng.integers(-2, 3, shape[0]))
+        for shape in ((21, 40), (4, 21))
+    )
+    network = IntegerNetwork("net", ThermometerEncoding(20, (4, 12)), layers, 4)
+    images = rng.integers(0, 17, size=(120, 20)).astype(np.uint8)
+    labels = network.predict(images)
+    often, up = 0.25, np.where(np.arange(ARRAY.cols) < 9, 10**6, 0)
+    trials = np.full(ARRAY, 10**6)
+    never = Counted(np.zeros(ARRAY, int), trials)
+    quiet = CellErrors(never, never, never)
+    turned = TurnedErrors(never, never, Counted((often * trials).astype(int), trials), up, 10**6 - up)
+    here = MeasuredMap(np.zeros(ARRAY, np.int8), quiet, quiet, turned)
+    arguments = (network, images, labels, rates(), ARRAY, 200, rng)
+    found = predict_accuracy(*arguments, InferenceMode.XNOR, measured=here).samples
+    assert predict_accuracy(*arguments, InferenceMode.HOST, measured=here).mean == pytest.approx(1.0, abs=0.01)
+    theirs = []
+    for _ in range(200):
+        x = network.encode(images)
+        for layer in layers:
+            sign = np.where(np.indices(layer.weights.shape)[1] % ARRAY.cols < 9, 1, -1)
+            off = sign * ((layer.weights == 0) & (rng.random(layer.weights.shape) < often))
+            sums = x @ layer.weights.T.astype(int) + (x == -1) @ off.T
+            x = layer.scores(sums) if layer is layers[-1] else layer.activate(sums)
+        theirs.append(np.mean(classify(x) == labels))
+    error = math.hypot(np.std(theirs), found.std()) / math.sqrt(200)
+    assert abs(found.mean() - np.mean(theirs)) < 4 * error
+    assert 0.8 < found.std() / np.std(theirs) < 1.25
+    assert found.mean() < 0.9
+    with pytest.raises(UserMistake, match="different sizes"):
+        TurnedErrors(never, never, never, up[:3], up[:3])
 
 
 def test_rates_of_cells_are_shrunk_to_their_population():
