@@ -17,7 +17,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field, replace
 from datetime import date
@@ -26,6 +26,9 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.tables import replace_between
+from data.device_files import DeviceFile, default_device, load_device, save_device
+from data.runs import Run
+from models.device_model import DeviceModel
 from models.exceptions import RramBenchError, UserMistake
 
 STREAM = 0xCA1
@@ -50,20 +53,76 @@ class Drawn:
         return float(rng.uniform(self.low, self.high))
 
 
+def _as_drawn(base: DeviceModel, drawn: Mapping[str, float]) -> Mapping[str, float]:
+    return drawn
+
+
+def _nothing_else(hidden: DeviceModel, runs: Sequence[Run]) -> Mapping[str, float]:
+    return {}
+
+
 @dataclass(frozen=True)
 class Campaign:
     """What is done to each chip.
 
     Attributes:
-        drawn: device-file keys with their ranges.
+        drawn: parameters with their ranges.
         procedures: names and settings, in order; the runs that the fit reads are fitted together.
         rows, cols: the selection of cells.
+        hidden: device-file keys of a chip from the base file and what was drawn for it.
+        further: truths that follow from the device, under the conditions of the runs.
     """
 
     drawn: Mapping[str, Drawn]
     procedures: Sequence[tuple[str, Mapping[str, object]]]
     rows: int
     cols: int
+    hidden: Callable[[DeviceModel, Mapping[str, float]], Mapping[str, float]] = field(default=_as_drawn, repr=False)
+    further: Callable[[DeviceModel, Sequence[Run]], Mapping[str, float]] = field(default=_nothing_else, repr=False)
+
+
+def spread_and_shifted(base: DeviceModel, drawn: Mapping[str, float]) -> Mapping[str, float]:
+    """Both populations wider, and the HRS further off, by the numbers that the error model finds.
+
+    No device is broken: the truths are those of populations that switch, and broken devices add to the lowest rates.
+    """
+    spread = drawn["error_model.spread"]
+    wider = {
+        f"{section}.{name}": spread * getattr(getattr(base, section), name)
+        for section in ("lrs", "hrs")
+        for name in ("sigma_d2d", "sigma_c2c")
+    }
+    whole = dict.fromkeys(("defects.stuck_lrs", "defects.stuck_hrs", "defects.open"), 0.0)
+    return {**wider, **whole, "hrs.median_ohm": base.hrs.median_ohm * math.exp(drawn["error_model.shift"])}
+
+
+def error_rates(hidden: DeviceModel, runs: Sequence[Run]) -> Mapping[str, float]:
+    """Rates of inverted signs at each condition, and of senses that are wrong together and by themselves at the first.
+
+    Two senses share all but the noise, so that both are wrong with the probability of two correlated normal deviates.
+    """
+    from scipy import stats
+
+    from calibration.bit_error_runs import model_at, read_errors
+    from models.errors import Populations, ternary
+    from models.sense import overdrive_ratio
+
+    (run,) = runs
+    listed = read_errors(run).conditions
+    models = [model_at(hidden, at) for at in listed]
+    rates = [ternary(model, at["sense_vdd_v"], at["window_s"]).type1 for model, at in zip(models, listed, strict=True)]
+    first, overdrive = models[0], overdrive_ratio(models[0].sense, listed[0]["sense_vdd_v"])
+    populations = Populations.of(first)
+    shared = math.hypot(populations.lrs.sigma, populations.hrs.sigma, first.sense.offset_sigma / overdrive)
+    noise = first.sense.noise_sigma / overdrive
+    limit, common = -populations.gap / math.hypot(shared, noise), shared**2 / (shared**2 + noise**2)
+    both = float(stats.multivariate_normal([0.0, 0.0], [[1.0, common], [common, 1.0]]).cdf([limit, limit]))
+    alone = float(stats.norm.cdf(limit)) - both
+    return {
+        **{f"condition{index}.type1": rate for index, rate in enumerate(rates)},
+        "read_error.random_rate": both,
+        "read_error.transient_rate": alone,
+    }
 
 
 CAMPAIGNS: Mapping[str, Campaign] = {
@@ -97,6 +156,24 @@ CAMPAIGNS: Mapping[str, Campaign] = {
         8,
         16,
     ),
+    "bit-error": Campaign(
+        {"error_model.spread": Drawn(1.4, 2.2), "error_model.shift": Drawn(-0.3, 0.3)},
+        (("bit-error", {"reset_vddc_v": (3.9, 4.45, 5.0), "patterns": 8}),),
+        32,
+        32,
+        spread_and_shifted,
+        error_rates,
+    ),
+    "sense": Campaign(
+        {
+            "sense.offset_sigma": Drawn(0.02, 0.08),
+            "sense.noise_sigma": Drawn(0.005, 0.02),
+            "sense.node_capacitance_f": Drawn(7e-13, 1.4e-12),
+        },
+        (("shmoo", {"vdd_v": (1.0, 1.2), "window_low_s": 1e-8, "window_high_s": 1e-6, "windows": 31}),),
+        12,
+        16,
+    ),
 }
 
 
@@ -117,24 +194,31 @@ class Chip:
     seconds: float = 0.0
 
 
+def hidden_device(campaign: Campaign, base: DeviceFile, drawn: Mapping[str, float]) -> DeviceFile:
+    """The device file of a chip for which these parameters were drawn."""
+    changed = campaign.hidden(base.model, drawn).items()
+    return base.updated(
+        {key: replace(base.quantities[key], value=value, low=None, high=None) for key, value in changed}
+    )
+
+
 def one_chip(fit_name: str, seed: int) -> Chip:
     """Draw, measure and fit one chip."""
     from calibration.script import KINDS, fit_sources, open_sources
-    from data.device_files import default_device, load_device, save_device
 
     campaign, kind, base = CAMPAIGNS[fit_name], KINDS[fit_name], default_device()
     rng = np.random.default_rng([seed, STREAM])
     truth = {key: drawn.draw(rng) for key, drawn in campaign.drawn.items()}
-    hidden = base.updated(
-        {key: replace(base.quantities[key], value=value, low=None, high=None) for key, value in truth.items()}
-    )
+    hidden = hidden_device(campaign, base, truth)
     chip = Chip(seed)
     with tempfile.TemporaryDirectory(prefix="recovery-") as name:
         folder = Path(name)
         save_device(folder / "hidden.toml", hidden)
         try:
             paths = _measure(campaign, kind.procedures, load_device(folder / "hidden.toml"), seed, folder)
-            fit = fit_sources(kind, open_sources(kind, paths, base), base)
+            runs = open_sources(kind, paths, base)
+            truth |= campaign.further(hidden.model, runs)
+            fit = fit_sources(kind, runs, base)
         except RramBenchError as error:
             chip.problem = str(error)
             return chip
@@ -226,12 +310,20 @@ def table(fit_name: str, chips: Sequence[Chip]) -> list[str]:
         "|---|---|---:|---:|---:|---:|---|",
     ]
     for row in summarise(chips):
-        drawn = campaign.drawn[row.key]
         lines.append(
-            f"| `{row.key}` | {drawn.low:g} to {drawn.high:g} | {row.coverage:.1%} | {row.bias:+.3f} | "
+            f"| `{row.key}` | {_range(campaign, row.key, chips)} | {row.coverage:.1%} | {row.bias:+.3f} | "
             f"{row.error_bias:+.2f} | {row.error:.2f} | {'ok' if row.good else 'outside'} |"
         )
     return lines
+
+
+def _range(campaign: Campaign, key: str, chips: Sequence[Chip]) -> str:
+    """Where a parameter was drawn; of what follows from others, where the truths lie."""
+    drawn = campaign.drawn.get(key)
+    if drawn is not None:
+        return f"{drawn.low:g} to {drawn.high:g}"
+    truths = [chip.found[key][0] for chip in chips if key in chip.found]
+    return f"{min(truths):.2g} to {max(truths):.2g}"
 
 
 def _safely(fit_name: str, seed: int) -> Chip:

@@ -177,8 +177,8 @@ def fit_bit_error_runs(runs: Sequence[Run], base: DeviceFile) -> Fit:
         report.append(f"ln of the HRS over the LRS median is {found.shift} above the base file's")
     else:
         report.append(
-            "the distance of the medians is kept: the conditions that erred do not move it, and only its ratio to the "
-            "spread can be told"
+            "the distance of the medians is kept: the conditions that erred move it too little or not at all, and only "
+            "its ratio to the spread can be told"
         )
     parameters |= _cells_compared(found, senses[0])
     parameters |= _measured_errors(runs, report)

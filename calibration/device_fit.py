@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from calibration.bit_errors import BitErrorFit, fit_bit_errors, fixed_output_rate
 from calibration.estimate import Estimate
 from calibration.resistance_runs import fit_resistance_runs
-from calibration.result import provenance, within_schema
+from calibration.result import Fit, provenance, within_schema
 from calibration.run_conditions import conditions_of
 from calibration.weak_reset import StaircaseFit, fit_staircase
 from data.device_files import DeviceFile, Quantity, default_device, save_device
@@ -40,6 +40,7 @@ class FitResult:
         converged: every part of the fit could be done with the data at hand.
         report: lines for a person: what was fitted, what was kept, which devices stand out.
         headlines: the report in three phrases.
+        resistances: the fit of the resistances that is part of it, with its checks, outliers and curves.
     """
 
     device: DeviceFile
@@ -47,6 +48,7 @@ class FitResult:
     converged: bool
     report: tuple[str, ...]
     headlines: tuple[str, ...]
+    resistances: Fit
 
 
 def fit_device(run: Run, base: DeviceFile) -> FitResult:
@@ -135,7 +137,7 @@ def fit_device(run: Run, base: DeviceFile) -> FitResult:
         f"HRS {populations['hrs.median_ohm'].value / 1e3:.1f} kΩ",
         f"bit error rate {errors.bit_error_rate}",
     )
-    return FitResult(device, parameters, converged, tuple(report), headlines)
+    return FitResult(device, parameters, converged, tuple(report), headlines, resistances)
 
 
 def sensed_patterns(run: Run) -> tuple[NDArray[np.int8], NDArray[np.int8], NDArray[np.bool_]]:

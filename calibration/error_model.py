@@ -36,6 +36,9 @@ SPREADS = np.geomspace(0.25, 4.0, 161)
 SHIFTS = np.linspace(-2.5, 2.5, 101)
 """Grid of the posterior: factors on the spreads, and shifts of ln of the ratio of the medians."""
 
+_CUT = 0.05
+"""Density at the end of the grid over the highest, above which more than about 1 % of the posterior lies beyond."""
+
 FEWEST_CELLS = 8
 MOST_WRONG = 0.5
 DRAWS = 400
@@ -76,7 +79,7 @@ class ErrorModelFit:
 
     Attributes:
         spread: factor on the s.d. of ln R of both populations; ``low`` is 0 where nothing erred.
-        shift: of ln of the ratio of the medians; None where the conditions do not tell it.
+        shift: of ln of the ratio of the medians; None where the conditions do not tell it, or too little of it.
         design_effect: by how much the trials are fewer than they look.
         predicted: value, low and high ``(3, conditions, 3)`` of the rate of each type at each condition.
         draws: ``(DRAWS, 2)`` spreads and shifts of the posterior.
@@ -114,17 +117,17 @@ def fit_error_model(errors: Integers, trials: Integers, conditions: list[Conditi
             "formed, do they switch at these conditions, and are the rails of SENSE right?"
         )
     gaps = {round(one.populations.gap, 3) for one, count in zip(conditions, errors, strict=True) if count.any()}
-    shifts = SHIFTS if len(gaps) > 1 else np.zeros(1)
-    spread, shift = (grid.ravel() for grid in np.meshgrid(SPREADS, shifts, indexing="ij"))
-    rates = np.clip(np.stack([one.rates(spread, shift) for one in conditions]), 1e-12, 1.0 - 1e-12)
     effect = design_effect(errors, trials)
-    wrong, right = errors.sum(axis=2)[..., None], (trials - errors).sum(axis=2)[..., None]
-    log_posterior = (wrong * np.log(rates) + right * np.log1p(-rates)).sum(axis=(0, 1)) / effect
-    posterior = np.exp(log_posterior - log_posterior.max())
-    posterior /= posterior.sum()
-    table = posterior.reshape(len(SPREADS), -1)
-    by_spread = table.sum(axis=1)
-    if by_spread[-1] > 0.01:
+    shifts = SHIFTS if len(gaps) > 1 else np.zeros(1)
+    rates, log_posterior = _on_grid(errors, trials, conditions, shifts, effect)
+    if len(shifts) > 1 and _runs_over(log_posterior):
+        # the further the medians, the wider the populations: what moved them was too little to tell how far they are
+        shifts = np.zeros(1)
+        rates, log_posterior = _on_grid(errors, trials, conditions, shifts, effect)
+    spread, shift = (grid.ravel() for grid in np.meshgrid(SPREADS, shifts, indexing="ij"))
+    table = _normalised(log_posterior)
+    posterior, by_spread = table.ravel(), table.sum(axis=1)
+    if _runs_over(log_posterior):
         raise UserMistake(
             f"bit errors: more than populations {SPREADS[-1]:g} times as wide as the base file's give; "
             "do the devices switch at these conditions?"
@@ -137,7 +140,31 @@ def fit_error_model(errors: Integers, trials: Integers, conditions: list[Conditi
     predicted = np.stack([_weighted(each, posterior) for each in flat], axis=1).reshape(3, len(conditions), 3)
     chosen = np.searchsorted(np.cumsum(posterior), (np.arange(DRAWS) + 0.5) / DRAWS)
     draws = np.stack([spread, shift], axis=1)[np.minimum(chosen, len(spread) - 1)]
-    return ErrorModelFit(found, told, effect, predicted, draws, log_posterior.reshape(len(SPREADS), -1))
+    return ErrorModelFit(found, told, effect, predicted, draws, log_posterior)
+
+
+def _on_grid(
+    errors: Integers, trials: Integers, conditions: list[Condition], shifts: Floats, effect: float
+) -> tuple[Floats, Floats]:
+    """Rates ``(conditions, 3, grid)``, and the log likelihood over the design effect ``(spreads, shifts)``."""
+    spread, shift = (grid.ravel() for grid in np.meshgrid(SPREADS, shifts, indexing="ij"))
+    rates = np.clip(np.stack([one.rates(spread, shift) for one in conditions]), 1e-12, 1.0 - 1e-12)
+    wrong, right = errors.sum(axis=2)[..., None], (trials - errors).sum(axis=2)[..., None]
+    likelihood = (wrong * np.log(rates) + right * np.log1p(-rates)).sum(axis=(0, 1)) / effect
+    return rates, likelihood.reshape(len(SPREADS), -1)
+
+
+def _normalised(log_posterior: Floats) -> Floats:
+    posterior = np.exp(log_posterior - log_posterior.max())
+    return np.asarray(posterior / posterior.sum())
+
+
+def _runs_over(log_posterior: Floats) -> bool:
+    """Whether the posterior goes on beyond the widest populations, or beyond the shifts, that are sought."""
+    table = _normalised(log_posterior)
+    spreads, shifts = table.sum(axis=1), table.sum(axis=0)
+    ends = shifts[[0, -1]].max() if len(shifts) > 1 else 0.0
+    return bool(spreads[-1] > _CUT * spreads.max() or ends > _CUT * shifts.max())
 
 
 def least_wrong(errors: Integers, trials: Integers) -> float:

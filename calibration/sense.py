@@ -11,7 +11,8 @@ may differ from that of its measured resistance by an error of its own (of the m
 at the voltage of a sense). Only the product of a node's capacitance and swing can be told: the swing is kept, and the
 capacitance is fitted.
 
-The posterior is sampled, Metropolis within Gibbs; scales have the prior 1 / scale. Values are its medians.
+The posterior is sampled, Metropolis within Gibbs; scales have the prior 1 / scale. Values are its medians. Draws follow
+each other closely, so that intervals go by how many independent ones they are worth.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.estimate import LOWER, UPPER, Estimate
-from calibration.sense_posterior import KEPT_OF_RIVAL, NEAR, Draws, Sampler, Terms
+from calibration.sense_posterior import KEPT_OF_RIVAL, NEAR, Draws, Sampler, Terms, worth_at
 from models.device_model import Sense
 from models.exceptions import UserMistake
 from models.sense import crossing_time_s, overdrive_ratio
@@ -43,6 +44,9 @@ WRONG = 1.5
 
 SETTLED = 1.2
 """Largest ratio of the spread of both halves of the draws together to that of each half by itself."""
+
+FEWEST_DRAWS = 1.0 / LOWER - 1.0
+"""Independent draws whose lowest and highest are the ends of a 95 % interval; fewer have none."""
 
 
 class Counts(NamedTuple):
@@ -144,7 +148,7 @@ def fit_sense(
     if known and rivals:
         for offsets, branches in ((False, True), (True, False)):
             rival = Sampler(*parts, np.random.default_rng(seed), offsets=offsets, branches=branches)
-            criteria.append(rival.run(KEPT_OF_RIVAL).criterion)
+            criteria.append(rival.run(KEPT_OF_RIVAL, KEPT_OF_RIVAL).criterion)
     told = np.zeros(len(chip), dtype=bool)
     told[terms.cell] = True
     fits = [_fit(one, draws, sampler, columns, outliers & (chip == one), told, base) for one in range(len(speed))]
@@ -308,12 +312,26 @@ def _fit(
 
 
 def _settled(draws: Floats) -> bool:
-    """Whether both halves of the draws lie in the same place (Gelman and Rubin, Statistical Science 7, 457, 1992)."""
+    """Whether both halves of the draws lie in the same place, and they are worth enough for an interval.
+
+    Gelman and Rubin, Statistical Science 7, 457, 1992.
+    """
     halves = draws[: len(draws) // 2 * 2].reshape(2, -1)
     within, between = float(halves.var(axis=1, ddof=1).mean()), float(halves.mean(axis=1).var(ddof=1))
-    return within == 0.0 or math.sqrt(1.0 + between / within) < SETTLED
+    return within == 0.0 or (math.sqrt(1.0 + between / within) < SETTLED and _worth(draws) >= FEWEST_DRAWS)
+
+
+def _worth(draws: Floats) -> float:
+    return min(worth_at(draws, LOWER), worth_at(draws, UPPER))
 
 
 def _quantiles(draws: Floats, unit: str) -> Estimate:
-    low, value, high = np.quantile(draws, (LOWER, 0.5, UPPER))
-    return Estimate(float(value), float(low), float(high), unit)
+    """Median and interval of correlated draws.
+
+    Of n independent draws, those at places k from either end hold the truth in 1 - 2 k / (n + 1) of all cases: less
+    than the share of the draws between them. The places are chosen by how many independent draws these are worth.
+    """
+    worth = max(_worth(draws), FEWEST_DRAWS)
+    low, high = ((each * (worth + 1.0) - 1.0) / (worth - 1.0) for each in (LOWER, UPPER))
+    bottom, value, top = np.quantile(draws, (max(low, 0.0), 0.5, min(high, 1.0)))
+    return Estimate(float(value), float(bottom), float(top), unit)

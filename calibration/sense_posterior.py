@@ -12,6 +12,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from calibration.estimate import LOWER, UPPER
+
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 Mask = NDArray[np.bool_]
@@ -20,6 +22,11 @@ NEAR = 0.5
 """Branches whose crossing times differ by more than twice this (in ln) never change their order."""
 
 BURN_IN, KEPT = 600, 2400
+MOST_KEPT = 8 * KEPT
+ENOUGH = 100.0
+"""Independent draws that a chain is worth at the ends of an interval, from which on it is not made longer: it is, up to
+``MOST_KEPT``, until the slowest parameter of a chip has so many; of several chips, of half of them."""
+
 KEPT_OF_RIVAL = 800
 """Of a chain that only an information criterion is taken of."""
 
@@ -55,6 +62,30 @@ class Draws(NamedTuple):
     branch: Floats
     offsets: Floats
     criterion: Floats
+
+
+def independent(draws: Floats) -> float:
+    """How many independent draws these of a chain ``(kept,)`` are worth.
+
+    Their number over the autocorrelation time, summed up to five times itself (Sokal, "Monte Carlo methods in
+    statistical mechanics", 1997).
+    """
+    count, left = len(draws), draws - draws.mean()
+    if not left.any():
+        return float(count)
+    power = np.abs(np.fft.rfft(left, 2 * count)) ** 2
+    correlation = np.fft.irfft(power)[:count]
+    time = 2.0 * np.cumsum(correlation / correlation[0]) - 1.0
+    far = np.arange(count) >= 5.0 * time
+    return count / max(float(time[int(far.argmax()) if far.any() else -1]), 1.0)
+
+
+def worth_at(draws: Floats, share: float) -> float:
+    """How many independent draws would tell a quantile as well as these do; more than tell the mean.
+
+    Vehtari et al., Bayesian Analysis 16, 667, 2021: by the autocorrelation of being below it.
+    """
+    return independent((draws <= np.quantile(draws, share)).astype(np.float64))
 
 
 class _Adaptive:
@@ -130,26 +161,42 @@ class Sampler:
             "speed": _Adaptive(self.chips, 0.01, rng),
         }
 
-    def run(self, kept: int = KEPT) -> Draws:
-        """All turns of the chain; those of the burn-in are thrown away."""
+    def run(self, kept: int = KEPT, most: int = MOST_KEPT) -> Draws:
+        """All turns of the chain; those of the burn-in are thrown away.
+
+        Args:
+            kept: draws after which it is seen whether they are enough, and as many again where they are not.
+            most: draws after which it ends anyway.
+        """
         drawn: list[tuple[Floats, ...]] = []
         of_chip = self.chip[self.terms.cell]
-        deviance, mean_v, mean_offset, mean_noise = (
+        deviance, sum_v, sum_offset, sum_noise = (
             np.zeros_like(each) for each in (self.noise, self.v, self.offset, self.noise)
         )
         now = self._log_likelihood(self.v, self.offset, self.noise)
-        for turn in range(BURN_IN + kept):
+        for turn in range(BURN_IN):
             now = self._turn(turn, now)
-            if turn >= BURN_IN:
-                deviance -= 2.0 * self._sum(of_chip, now, self.chips) / kept
-                mean_v += self.v / kept
-                mean_offset += self.offset / kept
-                mean_noise += self.noise / kept
+        while len(drawn) < most:
+            for _ in range(kept):
+                now = self._turn(BURN_IN, now)
+                deviance -= 2.0 * self._sum(of_chip, now, self.chips)
+                sum_v += self.v
+                sum_offset += self.offset
+                sum_noise += self.noise
                 state = (self.noise, self.scale, self.speed, self.branch, self.offset)
                 drawn.append(tuple(each.copy() for each in state))
-        at_mean = -2.0 * self._sum(of_chip, self._log_likelihood(mean_v, mean_offset, mean_noise), self.chips)
+            if len(drawn) < most and self._enough(drawn):
+                break
+        count = len(drawn)
+        means = (each / count for each in (sum_v, sum_offset, sum_noise))
+        at_mean = -2.0 * self._sum(of_chip, self._log_likelihood(*means), self.chips)
         noise, scale, speed, branch, offsets = (np.stack(each) for each in zip(*drawn, strict=True))
-        return Draws(noise, scale, speed, branch, offsets, 2.0 * deviance - at_mean)
+        return Draws(noise, scale, speed, branch, offsets, 2.0 * deviance / count - at_mean)
+
+    def _enough(self, drawn: list[tuple[Floats, ...]]) -> bool:
+        watched = list(zip(*drawn, strict=True))[: 4 if self.known else 1]
+        worth = [[worth_at(row, share) for row in np.stack(each).T] for each in watched for share in (LOWER, UPPER)]
+        return bool(np.median(np.min(worth, axis=0)) >= ENOUGH)
 
     def _turn(self, turn: int, now: Floats) -> Floats:
         for side in (0, 1) if self.branches else ():

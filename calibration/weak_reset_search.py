@@ -24,7 +24,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.weak_reset_population import KNEE, Free, Setting, describe_all, simulate, statistics
+from models.arrays import NumpyArrays
 from models.device_model import WeakReset
+from models.devices.weak_reset import sample_parameters
+from models.exceptions import UserMistake
 
 Floats = NDArray[np.float64]
 
@@ -35,7 +38,7 @@ _WORK = 60_000
 """Most readings in one simulated population, about."""
 _FEWEST_SIMULATED, _MOST_SIMULATED = 128, 1024
 _SIMULATED_WIDE = 256
-_WIDE, _NARROW, _AT_ESTIMATE = 120, 240, 240
+_WIDE, _NARROW, _AT_ESTIMATE = 120, 240, 300
 """Populations in each round of the search, and in the bootstrap."""
 _ROUNDS_WIDE, _ROUNDS_NARROW = 6, 4
 _NARROW_SIGMAS = 2.5
@@ -46,6 +49,7 @@ _FURTHEST = 1.6
 _AROUND = 2.0
 """How far around the estimate the bootstrap goes, in standard errors of independent directions."""
 _STEPS = 30
+_DRAWINGS = 100
 _CURVE = KNEE | {"slope1_scale"}
 
 
@@ -69,8 +73,16 @@ class Populations:
     settled: bool
 
     def drawn(self, rng: np.random.Generator) -> WeakReset:
-        """Populations drawn within the uncertainty of the estimate."""
-        return _section(self.section, self.free, rng.multivariate_normal(self.value, self.covariance))
+        """Populations drawn within the uncertainty of the estimate; those that no device can be of are drawn again."""
+        for _ in range(_DRAWINGS):
+            section = _section(self.section, self.free, rng.multivariate_normal(self.value, self.covariance))
+            try:
+                sample_parameters(section, (1,), NumpyArrays(rng))
+            except UserMistake:
+                # of what the data hardly tell, some draws lie wholly beyond the truncations
+                continue
+            return section
+        return self.section
 
 
 def _section(base: WeakReset, free: Sequence[Free], value: Floats) -> WeakReset:

@@ -69,6 +69,14 @@ def test_conditions_that_move_the_distance_tell_the_shift_as_well() -> None:
     assert found.design_effect > 1.2
 
 
+def test_conditions_that_move_the_distance_too_little_keep_it() -> None:
+    # nothing bounds distance and spread but their ratio: a fit of both ran over what is sought, and was refused
+    listed = [condition(factor) for factor in (0.9, 1.0)]
+    found = fit_error_model(*counted(np.random.default_rng(4), listed, 200, 1.2, 8), listed)
+    assert found.shift is None
+    assert found.spread.low < 1.2 < found.spread.high < 1.5
+
+
 def test_without_an_error_there_is_only_an_upper_bound() -> None:
     one = [condition()]
     trials = np.full((1, 3, 400), 8)

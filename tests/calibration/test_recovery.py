@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from unittest.mock import ANY
 
 import numpy as np
 import pytest
 
 import benchmarks.recovery
-from benchmarks.recovery import CAMPAIGNS, Chip, load_kept, run_campaign, summarise, table
+from benchmarks.recovery import (
+    CAMPAIGNS,
+    Chip,
+    error_rates,
+    hidden_device,
+    load_kept,
+    run_campaign,
+    summarise,
+    table,
+)
 from benchmarks.tables import replace_between
 from data.device_files import default_device
 from models.device_model import SCHEMA
+from models.errors import Populations
 from models.exceptions import UserMistake
 
 KEY = "weak_reset.slope1_scale"
@@ -21,12 +33,36 @@ KEY = "weak_reset.slope1_scale"
 
 @pytest.mark.parametrize("name", list(CAMPAIGNS))
 def test_every_chip_that_can_be_drawn_is_a_possible_device(name: str) -> None:
-    base, rng = default_device(), np.random.default_rng(1)
-    for key, drawn in CAMPAIGNS[name].drawn.items():
-        bounds = SCHEMA[key]
-        assert bounds.low <= drawn.low < base.quantities[key].value < drawn.high <= bounds.high
+    base, rng, campaign = default_device(), np.random.default_rng(1), CAMPAIGNS[name]
+    for key, drawn in campaign.drawn.items():
+        if key in SCHEMA:
+            bounds = SCHEMA[key]
+            assert bounds.low <= drawn.low < base.quantities[key].value < drawn.high <= bounds.high
         values = [drawn.draw(rng) for _ in range(200)]
         assert drawn.low <= min(values) < max(values) <= drawn.high
+    for _ in range(20):
+        hidden = hidden_device(campaign, base, {key: drawn.draw(rng) for key, drawn in campaign.drawn.items()})
+        assert hidden.model != base.model
+
+
+def test_the_true_error_rates_are_those_of_two_senses(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = hidden_device(
+        CAMPAIGNS["bit-error"], default_device(), {"error_model.spread": 2.0, "error_model.shift": -0.3}
+    ).model
+    model = replace(model, sense=replace(model.sense, offset_sigma=0.1, noise_sigma=0.2))
+    at = {"sense_vdd_v": 1.2, "window_s": 5e-6}
+    monkeypatch.setattr("calibration.bit_error_runs.read_errors", lambda run: SimpleNamespace(conditions=[at]))
+    monkeypatch.setattr("calibration.bit_error_runs.model_at", lambda hidden, condition: hidden)
+    rates = error_rates(model, [ANY])
+    cells, rng = 400_000, np.random.default_rng(7)
+    populations = Populations.of(model)
+    assert populations.gap == pytest.approx(Populations.of(default_device().model).gap - 0.3)
+    spread = math.hypot(populations.lrs.sigma, populations.hrs.sigma, 0.1)
+    wrong = populations.gap + spread * rng.standard_normal(cells) + 0.2 * rng.standard_normal((2, cells)) < 0.0
+    # 5 % of 400 000 cells: to 0.7 %, and half a percent that differ: to 2 %
+    assert rates["read_error.random_rate"] == pytest.approx(wrong.all(axis=0).mean(), rel=0.03)
+    assert rates["read_error.transient_rate"] == pytest.approx(0.5 * (wrong[0] != wrong[1]).mean(), rel=0.06)
+    assert rates["condition0.type1"] == pytest.approx(wrong.mean(), rel=0.03)
 
 
 def chips(shift: float, half: float, count: int = 2000) -> list[Chip]:
