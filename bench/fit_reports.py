@@ -74,7 +74,7 @@ def fit_report_html(kind: str, fit: Fit, runs: Sequence[Run], base: DeviceFile) 
             "<h2>Parameters</h2>",
             table_html(("parameter", "fitted", "from", "to", "unit", "base file", "against base"), _rows(fit, base)),
             *(f"<p>{escape(line)}</p>" for line in fit.report),
-            *(figure_html(each.title, _caption(each), draw(each)) for each in fit.overlays),
+            *(figure_html(each.title, caption(each), draw(each)) for each in fit.overlays),
             *_checks(fit.checks),
             *_comparisons(fit),
             *_outliers(fit),
@@ -104,7 +104,8 @@ def _rows(fit: Fit, base: DeviceFile) -> Iterator[tuple[str, ...]]:
         yield (name, *numbers, "" if found.unit == "1" else found.unit, *compared)
 
 
-def _caption(item: Overlay) -> str:
+def caption(item: Overlay) -> str:
+    """What is seen in the figure of an overlay, in words."""
     return (
         f"{item.y_label} against {item.x_label}: measured (points with their interval) and fitted (line with its "
         "interval), and what is left between them."

@@ -210,6 +210,20 @@ def plain_records(run: Run, table: str, rows: slice) -> dict[str, list[Any]]:
     return {name: _plain(values, run.tables[table].column(name)) for name, values in found.items()}
 
 
+def cell_text(value: Any) -> str:
+    """One value of :func:`plain_records` for people; of an array its shape and range."""
+    if not isinstance(value, list):
+        return brief(value) if isinstance(value, float) else "nan" if value is None else str(value)
+    array = np.array(value, dtype=object)
+    shape = "x".join(str(size) for size in array.shape)
+    plain = [each for each in array.ravel() if isinstance(each, int | float)]
+    if not plain:
+        return f"{shape} of {', '.join(sorted({str(each) for each in array.ravel()})[:4])}"
+    if array.size <= 8:
+        return f"[{' '.join(brief(each) if isinstance(each, float) else str(each) for each in array.ravel())}]"
+    return f"{shape}: {brief(min(plain))} to {brief(max(plain))}, sum {brief(sum(plain))}"
+
+
 def _plain(values: np.ndarray[Any, Any], column: Column) -> list[Any]:
     if column.flags is not None:
         words = np.array(list(column.flags.values()), dtype=object)

@@ -103,8 +103,8 @@ def summarise(path: Path) -> RunSummary:
         )
 
 
-def list_runs(folder: Path) -> tuple[list[RunSummary], list[Unreadable]]:
-    """The runs (``*.h5``) in ``folder``, the newest last, and the files of that kind that are none.
+def run_paths(folder: Path) -> list[Path]:
+    """Files in ``folder`` that are runs by their name (``*.h5``), sorted.
 
     Raises:
         UserMistake: it is no folder, or closed to us.
@@ -112,17 +112,35 @@ def list_runs(folder: Path) -> tuple[list[RunSummary], list[Unreadable]]:
     if not folder.is_dir():
         raise UserMistake(f"there is no folder {folder}; name the one that holds your runs")
     try:
-        paths = sorted(path for path in folder.iterdir() if path.suffix == ".h5" and not path.name.startswith("."))
+        return sorted(path for path in folder.iterdir() if path.suffix == ".h5" and not path.name.startswith("."))
     except OSError as error:
         raise UserMistake(f"the folder {folder} cannot be read: {error.strerror}") from error
-    runs, others = [], []
-    for path in paths:
-        try:
-            runs.append(summarise(path))
-        except UserMistake as error:
-            others.append(Unreadable(path, str(error)))
-        except (OSError, KeyError, ValueError) as error:
-            others.append(Unreadable(path, f"{path} cannot be read: {' '.join(str(error).split())}"))
+
+
+def look_at(path: Path) -> RunSummary | Unreadable:
+    """The summary of a run file, or why there is none."""
+    try:
+        return summarise(path)
+    except UserMistake as error:
+        return Unreadable(path, str(error))
+    except (OSError, KeyError, ValueError) as error:
+        return Unreadable(path, f"{path} cannot be read: {' '.join(str(error).split())}")
+
+
+def list_runs(folder: Path) -> tuple[list[RunSummary], list[Unreadable]]:
+    """The runs (``*.h5``) in ``folder``, the newest last, and the files of that kind that are none.
+
+    Raises:
+        UserMistake: it is no folder, or closed to us.
+    """
+    runs: list[RunSummary] = []
+    others: list[Unreadable] = []
+    for path in run_paths(folder):
+        found = look_at(path)
+        if isinstance(found, RunSummary):
+            runs.append(found)
+        else:
+            others.append(found)
     return sorted(runs, key=lambda run: (run.started, run.path.name)), others
 
 

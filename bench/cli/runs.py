@@ -229,7 +229,7 @@ def _aligned(rows: list[tuple[str, ...]]) -> list[str]:
 
 
 def _show_records(path: Path, table: str, rows: slice, as_json: bool) -> None:
-    from bench.run_facts import plain_records
+    from bench.run_facts import cell_text, plain_records
     from data.runs import open_run
 
     run = open_run(path)
@@ -242,27 +242,11 @@ def _show_records(path: Path, table: str, rows: slice, as_json: bool) -> None:
     titles = {name: known.column(name).units for name in records}
     header = ("record", *(name if unit == "1" else f"{name} [{unit}]" for name, unit in titles.items()))
     first = range(*rows.indices(count))
-    lines = [(str(number), *(_cell(records[name][index]) for name in records)) for index, number in enumerate(first)]
+    lines = [
+        (str(number), *(cell_text(records[name][index]) for name in records)) for index, number in enumerate(first)
+    ]
     print(f"{table}: {len(lines)} of {count} records. {known.description}")
     print("\n".join(_aligned([header, *lines])))
-
-
-def _cell(value: Any) -> str:
-    """One value of a record; of an array its shape and range."""
-    import numpy as np
-
-    from bench.run_facts import brief
-
-    if not isinstance(value, list):
-        return brief(value) if isinstance(value, float) else "nan" if value is None else str(value)
-    array = np.array(value, dtype=object)
-    shape = "x".join(str(size) for size in array.shape)
-    plain = [each for each in array.ravel() if isinstance(each, int | float)]
-    if not plain:
-        return f"{shape} of {', '.join(sorted({str(each) for each in array.ravel()})[:4])}"
-    if array.size <= 8:
-        return f"[{' '.join(brief(each) if isinstance(each, float) else str(each) for each in array.ravel())}]"
-    return f"{shape}: {brief(min(plain))} to {brief(max(plain))}, sum {brief(sum(plain))}"
 
 
 def _check_picture(out: Path) -> None:

@@ -8,12 +8,16 @@ from __future__ import annotations
 import threading
 import traceback
 from collections import deque
+from collections.abc import Sequence
 
 from PyQt5.QtCore import QObject, pyqtSignal
 
-from bench.gui.jobs import Job, Told
+from bench.gui.jobs import Job, Purpose, Told
 from bench.stopping import Stopped, StopToken
 from models.exceptions import RramBenchError
+
+STOPPABLE = frozenset({Purpose.RUN, Purpose.STUDY})
+"""Jobs that a stop is meant for."""
 
 
 class Worker(QObject):
@@ -61,10 +65,15 @@ class Worker(QObject):
                 self._condition.notify()
 
     def stop(self, reason: str) -> None:
-        """Ask the job under way to stop between two exchanges."""
+        """Ask the job under way to stop between two exchanges; what people wait for and did not begin never begins."""
         with self._condition:
             if self._token is not None:
                 self._token.request(reason)
+            dropped = [job for job in self._jobs if job.purpose in STOPPABLE]
+            for job in dropped:
+                self._jobs.remove(job)
+        for job in dropped:
+            self.stopped.emit(job, f"dropped before it began: {reason}")
 
     def pause(self) -> None:
         """Ask the job under way to hold, with the outputs off, before its next exchange."""
@@ -98,13 +107,17 @@ class Worker(QObject):
         with self._condition:
             if self._ending:
                 return
-            self.stop(reason)
+            if self._token is not None:
+                self._token.request(reason)
             self._ending = ending
             dropped = list(self._jobs)
             self._jobs.clear()
             if job is not None:
                 self._jobs.append(job)
             self._condition.notify()
+        self._tell_dropped(dropped, reason)
+
+    def _tell_dropped(self, dropped: Sequence[Job], reason: str) -> None:
         for waiting in dropped:
             self.stopped.emit(waiting, f"dropped before it began: {reason}")
 
