@@ -60,6 +60,7 @@ class MapPane(QWidget):
         controller.bench_changed.connect(self._on_bench_changed)
         controller.busy_changed.connect(self._refresh_empty)
         controller.marked.connect(self._on_marked)
+        controller.selection_wanted.connect(self.array_map.select)
         self.array_map.selected.connect(self._on_selected)
         self.array_map.hovered.connect(self._on_hovered)
         self._on_bench_changed()

@@ -83,7 +83,7 @@ class RunView(QWidget):
         for button, does, tip in (
             (self.report_button, self._on_report, "Writes one page (.html) about this run beside its file."),
             (self.open_button, self._on_open_report, "Opens the page that was written, in your browser."),
-            (self.map_button, self._on_map, "Marks the cells that this run worked on."),
+            (self.map_button, self._on_map, "Selects the cells that this run worked on; Ctrl+Z in the map goes back."),
         ):
             button.clicked.connect(does)
             button.setToolTip(tip)
@@ -232,4 +232,4 @@ class RunView(QWidget):
             rows, cols = found.cells.shape
             self._controller.complain("Show on map", f"the map shows no array of {rows} x {cols} cells; connect one")
             return
-        self._controller.mark(found.cells, f"{int(found.cells.sum())} cells of {found.path.name}")
+        self._controller.want_selection(found.cells)
