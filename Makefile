@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 SEED ?= 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test test-all lint gui bench faults clean qt-libraries
+.PHONY: demo test test-all lint gui screenshots bench faults clean qt-libraries
 
 demo: $(VENV)/.installed
 	$(BIN)/rram-bench demo --seed $(SEED)
@@ -27,8 +27,15 @@ lint: $(VENV)/.test-installed
 gui: $(VENV)/.installed qt-libraries
 	$(BIN)/rram-bench gui
 
+# Pictures of every workspace into docs/images, under Xvfb where there is one; some minutes.
+screenshots: $(VENV)/.installed qt-libraries
+	@if command -v xvfb-run >/dev/null; then QT_QPA_PLATFORM=xcb xvfb-run -a -s "-screen 0 2560x1440x24" \
+		$(BIN)/python -m bench.gui.screenshot docs/images; \
+	else QT_QPA_PLATFORM=offscreen $(BIN)/python -m bench.gui.screenshot docs/images; fi
+
+# Everything that claims speed, under fifteen minutes; PEERS=/path/of/python compares with other simulators too.
 bench: $(VENV)/.test-installed
-	$(BIN)/python -m benchmarks
+	QT_QPA_PLATFORM=offscreen $(BIN)/python -m benchmarks $(if $(PEERS),--peers $(PEERS))
 
 # Faults on the wires of the simulated bench, about fifteen minutes; writes docs/reliability.md.
 faults: $(VENV)/.test-installed

@@ -100,7 +100,7 @@ class Task:
         return {
             "network": self.network.name,
             "network_sha256": self.network.sha256,
-            "data_sha256": hashlib.sha256(f"{self.images_sha256} {_digest(self.labels)}".encode()).hexdigest(),
+            "data_sha256": _of_both(self.images_sha256, _digest(self.labels)),
             "plan_sha256": _digest(*(part for one in tiles for part in (one.rows, one.cols))) if tiles else "",
             **({} if self.meeting is None else {"chips": json.dumps(self.meeting.chips)}),
         }
@@ -376,6 +376,15 @@ class _Earlier:
         return programming, row["sensed"]
 
 
+def data_sha256(images: NDArray[np.generic], labels: NDArray[np.int64]) -> str:
+    """Digest of a test set, as runs of it record it."""
+    return _of_both(_digest(images), _digest(labels))
+
+
+def _of_both(images_sha256: str, labels_sha256: str) -> str:
+    return hashlib.sha256(f"{images_sha256} {labels_sha256}".encode()).hexdigest()
+
+
 def _digest(*arrays: NDArray[np.generic]) -> str:
     digest = hashlib.sha256()
     for array in arrays:
@@ -383,4 +392,12 @@ def _digest(*arrays: NDArray[np.generic]) -> str:
     return digest.hexdigest()
 
 
-__all__ = ["InferenceParameters", "Task", "check_senses_zeros", "infer", "inference_procedure", "inference_task"]
+__all__ = [
+    "InferenceParameters",
+    "Task",
+    "check_senses_zeros",
+    "data_sha256",
+    "infer",
+    "inference_procedure",
+    "inference_task",
+]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,6 +11,7 @@ from bench.procedure import Parameters, Procedure, Step
 from bench.procedures.forming import FORMING, QUICK
 from bench.runner import RunResult, run
 from bench.session import Bench
+from bench.states import RunState
 from bench.stopping import StopToken
 from data.runs import Run
 
@@ -30,13 +31,18 @@ class Stages(Protocol):
 
 @dataclass(frozen=True)
 class StagedRuns:
-    """What the runs share: the bench, the seed that they record, their folder, who watches, and who may stop them."""
+    """What the runs share: the bench, the seed that they record, their folder, who watches, and who may stop them.
+
+    Attributes:
+        on_state: told of each change of state of the run under way, see :func:`bench.runner.run`.
+    """
 
     bench: Bench
     seed: int
     folder: Path
     stages: Stages
     stop: StopToken
+    on_state: Callable[[RunState], None] = field(default=lambda state: None)
 
     def run(self, text: str, procedure: Procedure, parameters: Parameters, resume: Run | None = None) -> RunResult:
         """Run a procedure as a stage called ``text``; see :func:`bench.runner.run`."""
@@ -58,6 +64,7 @@ class StagedRuns:
             self.folder,
             seeds={"seed": self.seed},
             on_step=on_step,
+            on_state=self.on_state,
             stop=self.stop,
             resume=resume,
         )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,9 +20,6 @@ if TYPE_CHECKING:
     from bench.programming import Cost
     from data.runs import Run
     from models.integer import IntegerNetwork
-
-BENCH = "kilobit_lab"
-"""Packaged bench file whose operating points and pace count where none is given."""
 
 ARRAY = Geometry(32, 32)
 
@@ -61,26 +57,21 @@ def map_command(path: Path, wanted: MapOptions, as_json: bool) -> None:
 
 def _map_on_one(network: IntegerNetwork, wanted: MapOptions, reporter: Reporter) -> None:
     from bench.error_map import error_map
-    from bench.mapping import plan_network
-    from bench.placement import harm
+    from bench.plan_facts import work_out
     from bench.plan_files import save_plan
     from bench.plan_pictures import plan_picture
-    from bench.programming import ordered
     from data.runs import open_run
 
     known = error_map([open_run(run) for run in wanted.runs]) if wanted.runs else None
     config = _config(wanted, known)
     if known is not None:
         known.check(config.geometry, config.chip.id)
-    plain = plan_network(network, config.geometry)
-    plan = ordered(plain if known is None else plan_network(network, config.geometry, known), network)
-    costs = _costs(plan, network, config)
-    harms = None if known is None else (harm(plain, network, known), harm(plan, network, known))
+    facts = work_out(network, config, known)
+    plan, costs, harms, inference = facts.plan, facts.costs, facts.harms, facts.inference
     if wanted.out is not None:
         save_plan(wanted.out, plan)
     if wanted.picture is not None:
         plan_picture(plan, network, wanted.picture, None if known is None else {known.chip_id: known})
-    inference = _inference_energy(network, plan.array)
     values = {
         **plan.summary(),
         "network_sha256": plan.network_sha256,
@@ -108,6 +99,7 @@ def _map_on_one(network: IntegerNetwork, wanted: MapOptions, reporter: Reporter)
 
 def _map_on_several(network: IntegerNetwork, wanted: MapOptions, reporter: Reporter) -> None:
     from bench.placement import harm
+    from bench.plan_facts import inference_account, programming_costs
     from bench.plan_files import save_shared_plan
     from bench.plan_pictures import plan_picture
     from bench.programming import cost_together, ordered
@@ -125,7 +117,7 @@ def _map_on_several(network: IntegerNetwork, wanted: MapOptions, reporter: Repor
     plain = plan_on_chips(network, arrays)
     placed = plan_on_chips(network, arrays, known)
     plan = SharedPlan(tuple(ordered(part, network) for part in placed.parts))
-    costs = [_costs(part, network, config) for part, config in zip(plan.parts, configs, strict=True)]
+    costs = [programming_costs(part, network, config) for part, config in zip(plan.parts, configs, strict=True)]
     in_all = {kind: cost_together([each[kind] for each in costs]) for kind in costs[0]}
     if wanted.out is not None:
         save_shared_plan(wanted.out, plan)
@@ -150,7 +142,7 @@ def _map_on_several(network: IntegerNetwork, wanted: MapOptions, reporter: Repor
         ]
     inference: dict[str, Any] = {"on_chip_j": None, "note": "no account of arrays that differ in size"}
     if len(set(arrays)) == 1:
-        inference = _inference_energy(network, arrays[0])
+        inference = inference_account(network, arrays[0])
     values = {
         "network": plan.network,
         "network_sha256": network.sha256,
@@ -195,13 +187,14 @@ def _error_maps(runs: Sequence[Path], ids: Sequence[str | None]) -> list[ErrorMa
 
 def _config(wanted: MapOptions, known: ErrorMap | None) -> BenchFile:
     """The bench file that counts, with the array that was asked for."""
+    from bench.plan_facts import usual_bench
     from bench.source import bench_config
 
     if wanted.benches:
         config = bench_config(wanted.benches[0])
         array = config.geometry
     else:
-        config = bench_config(Path(str(files("data"))) / "benches" / f"{BENCH}.toml")
+        config = usual_bench()
         array = ARRAY if known is None else known.geometry
     rows = array.rows if wanted.rows is None else wanted.rows
     cols = array.cols if wanted.cols is None else wanted.cols
@@ -232,15 +225,6 @@ def _layer_line(one: dict[str, Any]) -> str:
     tiles = plural(one["tiles"], "tile")
     text = f"{one['kind']}, matrix {one['rows']} x {one['cols']}: {tiles}, {one['cells_used']} cells"
     return text + (f", {one['padding_columns']} columns of padding" if one["padding_columns"] else "")
-
-
-def _costs(plan: Plan, network: IntegerNetwork, config: BenchFile) -> dict[str, Cost]:
-    from bench.programming import programming_cost
-
-    return {
-        "every_cell": programming_cost(plan, network, config),
-        "changed_cells": programming_cost(plan, network, config, keep_right=True),
-    }
 
 
 def _plain(costs: Mapping[str, Cost]) -> dict[str, Any]:
@@ -277,21 +261,6 @@ def _cost_line(cost: Cost) -> str:
         f"{cost.pulses} pulses ({cost.sets} SET, {cost.resets} RESET), at most {cost.energy_j:.3g} J, "
         f"{duration(cost.seconds)}{scaled}"
     )
-
-
-def _inference_energy(network: IntegerNetwork, array: Geometry) -> dict[str, Any]:
-    """Energy of one inference with XNOR in the sense amplifiers, or a note on why there is no account of it."""
-    from data.energy_files import packaged_circuits
-    from models.accounts import Item
-    from models.energy import InputWords, System, inference_energy
-
-    circuits = packaged_circuits()
-    system = System(words=InputWords.SERIAL, tile_rows=array.rows, tile_columns=array.cols)
-    try:
-        found = inference_energy(network, circuits.energy, system)
-    except UserMistake as mistake:
-        return {"total_j": None, "on_chip_j": None, "circuits": circuits.name, "note": str(mistake)}
-    return {"total_j": found.total, "on_chip_j": found.without(Item.OFF_CHIP).total, "circuits": circuits.name}
 
 
 def _energy_line(inference: Mapping[str, Any]) -> str:

@@ -9,7 +9,6 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from PyQt5.QtCore import QObject, QTimer, pyqtSignal
 
 from bench.gui.array_state import ArrayState
@@ -24,12 +23,9 @@ from bench.gui.jobs import (
     RunEnd,
     Session,
     Told,
-    open_network,
-    train_digits,
 )
 from bench.gui.selection import Selection
 from bench.gui.worker import Worker
-from bench.inference import inference_procedure, inference_task
 from bench.jobs import Job as Prepared
 from bench.procedure import CellMask, Procedure, Progress, Record
 from bench.safe import SafeReport
@@ -42,8 +38,6 @@ from models.cells import Geometry
 RUNS = Path("runs")
 POLL_MS = 1500
 SETTLE_MS = 300
-DATA = "digits"
-NETWORK = "digits-bnn"
 
 SILENT = frozenset({Purpose.RAILS, Purpose.READ})
 """What has no line in the log, unless it fails."""
@@ -83,6 +77,7 @@ class Controller(QObject):
         run_over(Job): a job on the bench ended, however it did.
         device_changed(): another device file is the one to train and predict with.
         selection_changed(): other cells are selected.
+        selection_wanted(mask): somebody wants these cells selected.
         marked(mask or None, text): cells that somebody wants to be seen on the map.
         workspace_wanted(str): show the workspace of that name.
 
@@ -113,6 +108,7 @@ class Controller(QObject):
     network_changed = pyqtSignal()
     device_changed = pyqtSignal()
     selection_changed = pyqtSignal()
+    selection_wanted = pyqtSignal(object)
     marked = pyqtSignal(object, str)
     workspace_wanted = pyqtSignal(str)
     ran = pyqtSignal(object)
@@ -136,6 +132,7 @@ class Controller(QObject):
         self._wire, self._study, self._desk = Worker("bench"), Worker("study"), Worker("desk")
         self._workers = self._wire, self._study, self._desk
         self._then: dict[Job, Callable[[Any], None]] = {}
+        self._say: dict[Job, Callable[[Any], str]] = {}
         self._asked: dict[str, Job] = {}
         self._running = len(self._workers)
         self._began: dict[Job, float] = {}
@@ -231,10 +228,20 @@ class Controller(QObject):
         self._begin(self._wire, Job(Purpose.RUN, title, done, where), then)
 
     def study(
-        self, title: str, work: Callable[[StopToken, Report], Any], then: Callable[[Any], None] = lambda result: None
+        self,
+        title: str,
+        work: Callable[[StopToken, Report], Any],
+        then: Callable[[Any], None] = lambda result: None,
+        say: Callable[[Any], str] = lambda result: "done",
     ) -> None:
-        """Do long ``work`` on this computer; ``then`` gets in the window's thread what came of it."""
-        self._begin(self._study, Job(Purpose.STUDY, title, work), then)
+        """Do long ``work`` on this computer; ``then`` gets in the window's thread what came of it.
+
+        Args:
+            say: what the log is to say of it.
+        """
+        job = Job(Purpose.STUDY, title, work)
+        self._say[job] = say
+        self._begin(self._study, job, then)
 
     def read(self, key: str, work: Callable[[], Any], then: Callable[[Any], None]) -> None:
         """Read files off the window's thread, without a line in the log unless it fails.
@@ -253,34 +260,6 @@ class Controller(QObject):
             self._then[job] = then
             self._desk.submit(job)
 
-    def infer(self, settings: Mapping[str, Any]) -> None:
-        """Program the open network tile by tile and infer its test set."""
-        if self.network is None or self.state is None:
-            self.complain("Infer", "it needs a connected bench and an open network")
-            return
-        network, folder, everything = self.network, self.folder, np.ones(self.state.geometry, dtype=bool)
-
-        def work(stop: StopToken, report: Report) -> RunEnd:
-            data = network.data
-            procedure = inference_procedure(inference_task(network.network, data.test_images, data.test_labels))
-            return self._session.run(procedure, settings, folder, everything, stop, report)
-
-        tiles = f"{len(network.plan(self.state.geometry).tiles)} tiles"
-        self._begin(self._wire, Job(Purpose.RUN, f"Infer {network.network.name}", work, tiles))
-
-    def train(self, seed: int) -> None:
-        """Train the network for the digits and open it."""
-        out = self.folder / f"{NETWORK}.safetensors"
-
-        def work(stop: StopToken, report: Report) -> OpenNetwork:
-            return train_digits(NETWORK, DATA, seed, out, stop, report)
-
-        self.study(f"Train {NETWORK}", work)
-
-    def open_network(self, file: Path) -> None:
-        """Open a network file."""
-        self.study("Open network", lambda *_: open_network(file, DATA))
-
     def use_device(self, file: Path | None) -> None:
         """Train and predict with this device file from now on; None for the packaged one."""
         self.device = file
@@ -290,6 +269,10 @@ class Controller(QObject):
         """These cells are selected now."""
         self.selection = selection
         self.selection_changed.emit()
+
+    def want_selection(self, cells: CellMask) -> None:
+        """Have cells selected on the map."""
+        self.selection_wanted.emit(cells)
 
     def mark(self, cells: CellMask | None, text: str = "") -> None:
         """Have cells seen on the map, with the reason; None for none."""
@@ -419,6 +402,8 @@ class Controller(QObject):
             self.network_changed.emit()
         elif isinstance(result, str):
             text = result
+        elif job in self._say:
+            text = self._say[job](result)
         then = self._then.pop(job, None)
         self._end(job, text, outcome)
         if then is not None:
@@ -453,8 +438,8 @@ class Controller(QObject):
 
     def _end(self, job: Job, text: str, outcome: Outcome) -> None:
         self._on_reported()
-        self._then.pop(job, None)
-        self._began.pop(job, None)
+        for known in (self._then, self._say, self._began):
+            known.pop(job, None)
         if self._asked.get(job.title) is job:
             del self._asked[job.title]
         if job.purpose is Purpose.RAILS:

@@ -62,16 +62,13 @@ class FitStudy(QObject):
             return
         self.running, self.failure = f"Fit {task.kind}", ""
         self.changed.emit()
-        self._controller.study(self.running, lambda stop, report: fit_apart(task, stop, report), self._take)
+        self._controller.study(self.running, lambda stop, report: fit_apart(task, stop, report), self._take, _said)
 
     def _take(self, fitted: Fitted) -> None:
         self.fitted, self.saved, self.running, self.failure = fitted, None, "", ""
         fit = fitted.fit
-        text = f"{fit.devices} devices, {'converged' if fit.converged else 'NOT converged'}"
-        if fit.converged:
-            self._controller.tell(f"Fit {fitted.task.kind}", text)
-        else:
-            self._controller.complain(f"Fit {fitted.task.kind}", "; ".join((text, *fit.problems)))
+        if not fit.converged:
+            self._controller.complain(f"Fit {fitted.task.kind}", "; ".join((_said(fitted), *fit.problems)))
         self.changed.emit()
 
     def _on_logged(self, entry: Entry) -> None:
@@ -139,3 +136,8 @@ class FitStudy(QObject):
             self._controller.complain(SHOW, str(error))
             return
         self._controller.mark(mask, f"left out of the {fitted.task.kind} fit")
+
+
+def _said(fitted: Fitted) -> str:
+    fit = fitted.fit
+    return f"{fit.devices} devices, {'converged' if fit.converged else 'NOT converged'}"

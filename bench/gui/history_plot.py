@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
-from typing import Any
 
 import numpy as np
 import pyqtgraph as pg
@@ -16,8 +15,8 @@ from PyQt5.QtWidgets import QVBoxLayout, QWidget
 from bench.figures.style import BLUE, GREEN, VERMILION
 from bench.gui.cell_events import NAMES, Event, EventKind
 from bench.gui.cell_history import Axis
+from bench.gui.plot_items import SiAxis
 from bench.gui.style import note
-from bench.gui.units import si
 from models.cells import Device
 
 LOOKS = {Device.BL: (BLUE, "o", "●"), Device.BLB: (VERMILION, "s", "■")}
@@ -31,23 +30,15 @@ SPAN = 3.0
 """Pulses stand this factor below the lowest resistance, and open devices above the highest."""
 
 
-class OhmAxis(pg.AxisItem):  # type: ignore[misc]
-    """Resistance on a logarithmic axis, with SI prefixes."""
-
-    def logTickStrings(self, values: Any, scale: float, spacing: float) -> list[str]:
-        """One label for each tick."""
-        return [si(float(value), "Ω") for value in 10.0 ** np.array(values, dtype=float)]
-
-
 class HistoryPlot(QWidget):
     """The plot, and below it what its symbols mean."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self.plot = pg.PlotWidget(axisItems={"left": OhmAxis("left")})
+        self.plot = pg.PlotWidget(axisItems={"left": SiAxis("left")})
         self.plot.setLogMode(y=True)
         self.plot.showGrid(x=True, y=True, alpha=0.2)
-        self.plot.setLabel("left", "resistance")
+        self.plot.setLabel("left", "resistance (Ω)")
         self.plot.setMenuEnabled(False)
         self.plot.setAccessibleName("resistances of the cell along its history")
         self.plot.setMinimumHeight(110)

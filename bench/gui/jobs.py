@@ -16,7 +16,7 @@ from typing import Any
 from bench.config import BenchFile
 from bench.jobs import Job as Prepared
 from bench.mapping import Plan, plan_network
-from bench.procedure import CellMask, Procedure, Progress, Step
+from bench.procedure import CellMask, Procedure, Step
 from bench.runner import RunResult, run
 from bench.safe import SafeReport
 from bench.session import Bench, open_bench
@@ -208,33 +208,3 @@ class Session:
         """Run what was checked before, at its operating points, and record it under ``folder``."""
         bench = self.bench.at(prepared.config)
         return RunEnd(prepared.procedure.name, prepared.run(bench, folder, on_step=report, on_state=report, stop=stop))
-
-
-def train_digits(name: str, data_name: str, seed: int, out: Path, stop: StopToken, report: Report) -> OpenNetwork:
-    """Train a network, save it as ``out``, and open it."""
-    from bench.loop import train_network
-    from bench.runner import prepare_folder
-    from data.datasets import load_dataset
-
-    prepare_folder(out.parent)
-    report(Progress(0, 1, f"loading {data_name}"))
-    data = load_dataset(data_name)
-    network = train_network(name, data, seed, out, report, stop)
-    return OpenNetwork(network, data, network.accuracy(data.test_images, data.test_labels), out)
-
-
-def open_network(file: Path, data_name: str) -> OpenNetwork:
-    """Open a network file, and the data set that it is to be inferred on.
-
-    Raises:
-        UserMistake: it is no network of ours, or takes other samples than the data set has.
-    """
-    from data.datasets import load_dataset
-    from data.networks import load_network
-
-    network, data = load_network(file).network, load_dataset(data_name)
-    try:
-        accuracy = network.accuracy(data.test_images, data.test_labels)
-    except UserMistake as error:
-        raise UserMistake(f"{file}: it does not fit the data set {data.name}: {error}") from None
-    return OpenNetwork(network, data, accuracy, file)

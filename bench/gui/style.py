@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from PyQt5.QtCore import QSize, Qt
 from PyQt5.QtGui import QResizeEvent
-from PyQt5.QtWidgets import QFrame, QLabel, QScrollArea, QSizePolicy, QWidget
+from PyQt5.QtWidgets import QApplication, QFrame, QLabel, QScrollArea, QSizePolicy, QWidget
 
 from bench.gui.themes import is_dark
 
@@ -37,7 +37,8 @@ def note(text: str = "") -> QLabel:
 
 def shade(value: str, widget: QWidget) -> str:
     """``value`` (ALARM, OK, WARN) as it is read best on the present look of ``widget``."""
-    return _ON_DARK.get(value, value) if is_dark(widget.palette()) else value
+    # the palette of the widget itself has the colour that it got last
+    return _ON_DARK.get(value, value) if is_dark(QApplication.palette(widget)) else value
 
 
 def colour(label: QLabel, value: str | None) -> None:

@@ -36,10 +36,10 @@ _LIGHT = {
 _DARK = {
     _ROLES.Window: "#25282c",
     _ROLES.WindowText: "#e8e8e6",
-    _ROLES.Base: "#1b1d20",
-    _ROLES.AlternateBase: "#2c3035",
+    _ROLES.Base: "#32373d",
+    _ROLES.AlternateBase: "#3a4047",
     _ROLES.Text: "#e8e8e6",
-    _ROLES.Button: "#353a40",
+    _ROLES.Button: "#3f454c",
     _ROLES.ButtonText: "#e8e8e6",
     _ROLES.ToolTipBase: "#3a3f45",
     _ROLES.ToolTipText: "#f0f0ee",

@@ -67,7 +67,8 @@ def test_without_a_screen_one_line_says_so() -> None:
 
 
 @pytest.mark.slow
-def test_the_picture_for_the_readme_is_made(qapp: object, tmp_path: Path) -> None:
-    assert main([str(tmp_path / "window.png"), "--size", "1400", "800"]) == 0
+def test_the_pictures_for_the_readme_are_made(qapp: object, tmp_path: Path) -> None:
+    assert main([str(tmp_path), "--size", "1400", "800", "--until", "procedures"]) == 0
+    assert QImage(str(tmp_path / "procedures.png")).width() == 1400
     picture = QImage(str(tmp_path / "window.png"))
     assert (picture.width(), picture.height()) == (1400, 800)

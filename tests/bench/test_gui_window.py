@@ -151,14 +151,14 @@ def test_a_network_is_inferred_on_the_array(qtbot: QtBot, connected: Window) -> 
     connected.controller.network = tiny_network()
     connected.controller.network_changed.emit()
     panel = connected.network_panel
-    assert panel.accuracy("software") == "100.00%"
+    assert panel.table.accuracy("software") == "100.00%"
     running: list[str] = []
-    connected.controller.progressed.connect(lambda job, step, left: running.append(panel.accuracy("xnor")))
+    connected.controller.progressed.connect(lambda job, step, left: running.append(panel.table.accuracy("xnor")))
     panel.infer_button.click()
     wait_idle(qtbot, connected)
     assert "100.00%" in running
-    assert (panel.accuracy("host"), panel.accuracy("xnor")) == ("100.00%", "100.00%")
-    assert "150 samples, 2 tiles" in panel._summary.text()
+    wait(qtbot, lambda: "150 samples, 2 tiles" in panel.table.summary.text())
+    assert (panel.table.accuracy("host"), panel.table.accuracy("xnor")) == ("100.00%", "100.00%")
     state = connected.controller.state
     assert state is not None
     assert (state.target[:4, :4] == tiny_network().network.layers[1].weights).all()
@@ -166,11 +166,11 @@ def test_a_network_is_inferred_on_the_array(qtbot: QtBot, connected: Window) -> 
 
 
 def test_a_network_file_is_opened_or_refused(qtbot: QtBot, window: Window, tmp_path: Path) -> None:
-    window.controller.open_network(tmp_path / "none.safetensors")
+    window.network_panel.study.open(tmp_path / "none.safetensors")
     wait_idle(qtbot, window)
     assert "none.safetensors" in last_line(window)
     save_network(tmp_path / "tiny.safetensors", tiny_network().network, {})
-    window.controller.open_network(tmp_path / "tiny.safetensors")
+    window.network_panel.study.open(tmp_path / "tiny.safetensors")
     wait_idle(qtbot, window)
     assert "does not fit the data set digits" in last_line(window)
     assert not window.network_panel.infer_button.isEnabled()

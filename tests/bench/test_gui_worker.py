@@ -56,6 +56,22 @@ def test_jobs_are_done_in_order_off_the_own_thread(qtbot: QtBot, worker: Worker)
     assert results[1] == "second"
 
 
+def test_a_stop_also_means_what_has_not_begun(qtbot: QtBot, worker: Worker) -> None:
+    stopped: list[str] = []
+    began: list[Job] = []
+    worker.stopped.connect(lambda done, text: stopped.append(f"{done.title}: {text}"))
+    worker.began.connect(began.append)
+    hold = threading.Event()
+    worker.submit(Job(Purpose.RAILS, "rails", lambda *_: hold.wait(PATIENCE_S)))
+    worker.submit(job(wait_for_stop, "run"))
+    worker.stop("enough")
+    hold.set()
+    worker.submit(Job(Purpose.RAILS, "rails again", lambda *_: None))
+    qtbot.waitUntil(lambda: len(began) == 2, timeout=PATIENCE_MS)
+    assert stopped == ["run: dropped before it began: enough"]
+    assert [one.title for one in began] == ["rails", "rails again"]
+
+
 def test_steps_arrive_complete_and_in_order(qtbot: QtBot, worker: Worker) -> None:
     seen: list[int] = []
     done: list[object] = []
