@@ -158,7 +158,7 @@ def _shared_out(
             seconds = [0.0] * len(arrays)
             for size, blocks in _strips(layer, planes, some, arrays, by_rows).items():
                 own = [tile for rows, cols in blocks for tile in cut(index, layer, size, rows, cols)]
-                took = [_seconds(tile, layer, planes) for tile in own]
+                took = [tile_seconds(tile, layer, planes) for tile in own]
                 chips = [chip for chip, array in enumerate(arrays) if array == size]
                 # the longest first, each to the chip that is done first with what it has
                 for number in sorted(range(len(own)), key=lambda number: -took[number]):
@@ -182,7 +182,7 @@ def _strips(
         for size in sizes:
             last = min(first + (size.rows if by_rows else size.cols), length)
             block = (range(first, last), range(cols)) if by_rows else (range(rows), range(first, last))
-            took = sum(_seconds(tile, layer, planes) for tile in cut(0, layer, size, *block))
+            took = sum(tile_seconds(tile, layer, planes) for tile in cut(0, layer, size, *block))
             # chips of one size share the strip
             ends[size] = done[size] + took / sum(array == size for array in arrays), block
         size = min(sizes, key=lambda size: ends[size][0])
@@ -192,8 +192,8 @@ def _strips(
     return blocks
 
 
-def _seconds(tile: Tile, layer: Layer, planes: int) -> float:
-    """About what a tile takes: programming, and the vectors of :data:`SAMPLES` samples with the sums that come back."""
+def tile_seconds(tile: Tile, layer: Layer, planes: int) -> float:
+    """About what a tile takes, in s: programming, and the vectors of :data:`SAMPLES` samples with the sums that come back."""
     rows, cols = tile.geometry
     groups = 1 if layer.groups == 1 else sum(1 for _ in tile.groups(layer))
     vectors = SAMPLES * layer.positions * planes * groups

@@ -352,6 +352,44 @@ def reproduce(
 
 
 @app.command()
+def sweep(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Sweep file (TOML); with --report also the results.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="Results (HDF5); beside the sweep file by default.")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option("--workers", min=0, max=1024, help="Processes here; as many as cores by default.")
+    ] = None,
+    scheduler: Annotated[
+        str | None, typer.Option("--scheduler", metavar="ADDRESS", help="Workers of a Dask scheduler: tcp://HOST:PORT.")
+    ] = None,
+    slurm: Annotated[bool, typer.Option("--slurm", help="Workers in Slurm jobs, as the file's [slurm] says.")] = False,
+    retry: Annotated[bool, typer.Option("--retry", help="Compute points that failed again.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check and list the points; nothing is started.")] = False,
+    report: Annotated[bool, typer.Option("--report", help="Show what came of it; nothing is started.")] = False,
+    result: Annotated[
+        list[str] | None, typer.Option("--result", metavar="NAME", help="Result to report, or a pattern: '*.mean'.")
+    ] = None,
+    against: Annotated[
+        str | None, typer.Option("--against", metavar="CONDITION", help="Condition along the plot.")
+    ] = None,
+    plot: Annotated[Path | None, typer.Option("--plot", metavar="FILE", help="Plot that --report writes.")] = None,
+    csv: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Table that --report writes.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Run an experiment over a grid or a sample of conditions and seeds; the same command goes on after a stop."""
+    from bench.cli.sweep import ReportOptions, SweepOptions, list_command, report_command, sweep_command
+
+    options = SweepOptions(file, out, workers, scheduler, slurm, retry)
+    if report:
+        report_command(options, ReportOptions(tuple(given(result)), against, plot, csv), as_json)
+    elif dry_run:
+        list_command(options, as_json)
+    else:
+        sweep_command(options, as_json)
+
+
+@app.command()
 def recover(
     path: Annotated[Path, typer.Argument(metavar="RUN", help="Run file that a crash left, or a folder of them.")],
     as_json: JsonOption = False,
@@ -363,7 +401,19 @@ def recover(
 
 
 @app.command()
-def gui(bench: BenchOption = "simulated", seed: SeedOption = 0, as_json: JsonOption = False) -> None:
+def gui(
+    bench: Annotated[
+        str | None,
+        typer.Option(
+            "--bench",
+            metavar="FILE",
+            envvar="RRAM_BENCH_FILE",
+            help="Bench file, or 'simulated'; by default the simulated one, or that of last time, filled in.",
+        ),
+    ] = None,
+    seed: SeedOption = 0,
+    as_json: JsonOption = False,
+) -> None:
     """Open the window."""
     from bench.cli.wires import gui_command
 

@@ -141,7 +141,7 @@ def recover_command(path: Path, as_json: bool) -> None:
     Reporter(as_json).result({"recovered": recovered}, lines)
 
 
-def gui_command(source: str, seed: int, as_json: bool) -> None:
+def gui_command(source: str | None, seed: int, as_json: bool) -> None:
     """Open the window, and say at the end whether the instruments confirmed that they are off."""
     from bench.session import SIMULATED
 
@@ -149,7 +149,7 @@ def gui_command(source: str, seed: int, as_json: bool) -> None:
         from bench.gui import show
     except ImportError as error:
         raise UserMistake(f"the window cannot open: {error}; install Qt's system libraries, see the README") from None
-    if source != SIMULATED:
+    if source is not None and source != SIMULATED:
         _bench_file(source)  # a mistake in it is said here, not in a window
     status = show(source, seed)
     if as_json:

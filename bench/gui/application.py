@@ -15,6 +15,7 @@ from PyQt5.QtWidgets import QApplication
 
 from bench.gui.memory import Memory
 from bench.gui.window import Window
+from bench.session import SIMULATED
 from models.exceptions import UserMistake
 
 SIGNAL_LOOK_MS = 100
@@ -38,10 +39,11 @@ def application() -> QApplication:
     return QApplication(["rram-bench"])
 
 
-def show(source: str, seed: int) -> int:
+def show(source: str | None, seed: int) -> int:
     """Open the window, connect it to ``source`` ("simulated" or a bench file), and wait until it is closed.
 
-    The window is as this person left it; the tour is offered at the first start.
+    The window is as this person left it; the tour is offered at the first start. Without a source it is the bench of
+    last time: a simulated one is connected, a real one only filled in, for nobody asked for it today.
 
     Returns:
         An exit status: 1 when the instruments did not confirm at the end that they are off.
@@ -53,8 +55,10 @@ def show(source: str, seed: int) -> int:
         window.resize(*DEFAULT_SIZE)
     with _complaints_of(window), _closed_by_signals(window):
         window.show()
-        window.bench_panel.choose(source, seed)
-        window.bench_panel.connect_chosen()
+        chosen, its_seed = memory.bench if source is None else (source, seed)
+        window.bench_panel.choose(chosen, its_seed)
+        if source is not None or chosen == SIMULATED:
+            window.bench_panel.connect_chosen()
         if not memory.toured:
             window.start_tour()
         app.exec_()
