@@ -8,11 +8,13 @@ import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from types import TracebackType
 
 from PyQt5.QtCore import Qt, QTimer
 from PyQt5.QtWidgets import QApplication
 
+from bench.gui.controller import Entry
 from bench.gui.memory import Memory
 from bench.gui.window import Window
 from bench.session import SIMULATED
@@ -53,6 +55,7 @@ def show(source: str | None, seed: int) -> int:
     window = Window(memory)
     if memory.layout is None:
         window.resize(*DEFAULT_SIZE)
+    window.controller.logged.connect(_tell_console)
     with _complaints_of(window), _closed_by_signals(window):
         window.show()
         chosen, its_seed = memory.bench if source is None else (source, seed)
@@ -67,6 +70,12 @@ def show(source: str | None, seed: int) -> int:
         print(f"rram-bench: the safe state is not confirmed: {report}", file=sys.stderr)
         return 1
     return 0
+
+
+def _tell_console(entry: Entry) -> None:
+    """Each line of the log also in the terminal that the window was started from."""
+    where = f" on {entry.cells}" if entry.cells else ""
+    print(f"{datetime.now():%H:%M:%S} {entry.operation}{where}: {entry.text}", file=sys.stderr, flush=True)
 
 
 @contextmanager

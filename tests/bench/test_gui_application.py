@@ -48,6 +48,7 @@ def test_a_signal_closes_the_window_in_order(tmp_path: Path) -> None:
     assert ended.stdout.split() == ["connected", "closed"]
     assert ended.returncode == 0
     assert "Traceback" not in ended.stderr
+    assert "Connect: simulated kilobit bench, chip SIM-KILOBIT-1" in ended.stderr
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="elsewhere there is always a screen")
