@@ -20,6 +20,7 @@ MAKERS: Mapping[str, tuple[Maker, ...]] = {
     "forming": (forming_distributions, forming_maps),
     "program": (pattern_maps,),
     "read": (sense_maps,),
+    "pulse": (sense_maps, resistance_maps),
     "resistance": (resistance_maps, resistance_distributions),
     "variability": (resistance_distributions, resistance_maps),
     "characterise": (resistance_distributions, short_staircases, pattern_maps, sense_maps),

@@ -146,6 +146,10 @@ def senses(path: Path, procedure: str = "read") -> Run:
     return record(path, procedure, {"senses": {"pattern": [-1, -1], "sensed": np.stack([TARGET, -TARGET])}})
 
 
+def pulsed(path: Path) -> Run:
+    return senses(path, "pulse")
+
+
 def amplifiers(path: Path) -> Run:
     return senses(path, "amplifiers")
 
@@ -154,6 +158,7 @@ MADE = {
     "forming": forming,
     "program": patterns,
     "read": senses,
+    "pulse": pulsed,
     "resistance": resistances,
     "variability": variability,
     "characterise": characterise,
@@ -171,6 +176,7 @@ FIRST = {
     "forming": "forming",
     "program": "patterns",
     "read": "senses",
+    "pulse": "senses",
     "resistance": "resistance-map",
     "variability": "distributions",
     "characterise": "distributions",
