@@ -202,11 +202,12 @@ def hidden_device(campaign: Campaign, base: DeviceFile, drawn: Mapping[str, floa
     )
 
 
-def one_chip(fit_name: str, seed: int) -> Chip:
-    """Draw, measure and fit one chip."""
+def one_chip(fit_name: str, seed: int, campaign: Campaign | None = None) -> Chip:
+    """Draw, measure and fit one chip; as the campaign called ``fit_name`` does it, or as another of that fit."""
     from calibration.script import KINDS, fit_sources, open_sources
 
-    campaign, kind, base = CAMPAIGNS[fit_name], KINDS[fit_name], default_device()
+    campaign = CAMPAIGNS[fit_name] if campaign is None else campaign
+    kind, base = KINDS[fit_name], default_device()
     rng = np.random.default_rng([seed, STREAM])
     truth = {key: drawn.draw(rng) for key, drawn in campaign.drawn.items()}
     hidden = hidden_device(campaign, base, truth)

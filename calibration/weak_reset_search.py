@@ -7,10 +7,10 @@ does so in both alike, so that it is not taken for variability of the devices. (
 
 The map is not quadratic, which turns noise into bias. And it is known from so many simulated populations only: the
 noise of its slopes makes it answer too weakly, as errors in variables do, so that its solutions scatter less than what
-they stand for. At the end populations are therefore simulated around the estimate and go through the same solution.
-What it makes of them is regressed on what they are; turned round, this takes bias and weak answer off both value and
-covariance (a parametric bootstrap at several points: Efron and Tibshirani, "An Introduction to the Bootstrap", 1993,
-chapters 6 and 10; errors in variables: Fuller, "Measurement Error Models", 1987, chapter 1).
+they stand for. At the end populations are therefore simulated at the estimate and around it, and go through the same
+solution. Those at the estimate tell its bias and its scatter (a parametric bootstrap: Efron and Tibshirani, "An
+Introduction to the Bootstrap", 1993, chapters 6 and 10). Those around it tell how strongly it answers, by which both
+are divided (errors in variables: Fuller, "Measurement Error Models", 1987, chapter 1).
 """
 
 from __future__ import annotations
@@ -38,8 +38,10 @@ _WORK = 60_000
 """Most readings in one simulated population, about."""
 _FEWEST_SIMULATED, _MOST_SIMULATED = 128, 1024
 _SIMULATED_WIDE = 256
-_WIDE, _NARROW, _AT_ESTIMATE = 120, 240, 300
-"""Populations in each round of the search, and in the bootstrap."""
+_WIDE, _NARROW = 120, 240
+"""Populations in each round of the search."""
+_AT_ESTIMATE, _AROUND_ESTIMATE = 150, 150
+"""Populations in the bootstrap."""
 _ROUNDS_WIDE, _ROUNDS_NARROW = 6, 4
 _NARROW_SIGMAS = 2.5
 _CURVED = 0.15
@@ -305,7 +307,7 @@ def _bootstrap(
     measured_devices: int,
     rng: np.random.Generator,
 ) -> tuple[Floats, Floats, float]:
-    """What the solution makes of known populations around the estimate, turned round.
+    """What the solution makes of known populations at the estimate and around it, turned round.
 
     Args:
         found: the last solution, and the map that it was found with.
@@ -318,30 +320,37 @@ def _bootstrap(
         Estimate without the bias, its covariance, and the degrees of freedom of its widths.
     """
     map_ = found.map
+    # populations of another size than the measured one scatter as that would
+    resized = np.sqrt(devices / measured_devices)
     # no further than the map is known, where the data say so little that the search had to stay narrower than that
     known = np.minimum(1.0, map_.width / (_AROUND * np.sqrt(np.diag(found.covariance))))
     root = known[:, None] * np.linalg.cholesky(found.covariance)
-    x = rng.uniform(-_AROUND, _AROUND, (_AT_ESTIMATE, len(free)))
+
+    def solved(points: Floats, shape: Floats) -> Floats:
+        # in the coordinates of the root; mean statistics are linear combinations of the columns of ``shape``
+        outcome = np.array([_population(setting, _section(start, free, point), devices, rng) for point in points])
+        mean = shape @ (np.linalg.pinv(shape) @ outcome)
+        places, _ = map_.solve(mean + (outcome - mean) * resized, 2.0 * _FURTHEST)
+        made: Floats = np.linalg.solve(root, (map_.centre + map_.width * places - centre).T).T
+        return made
+
+    # bias and scatter are those at the estimate: where the answer is not quadratic, the constant of a regression around
+    # it is another, of pink_alpha by a third of a standard error
+    here = solved(np.repeat(centre[None], _AT_ESTIMATE, axis=0), np.ones((_AT_ESTIMATE, 1)))
+    x = rng.uniform(-_AROUND, _AROUND, (_AROUND_ESTIMATE, len(free)))
     points = np.clip(centre + x @ root.T, *_bounds(free))
     x = np.linalg.solve(root, (points - centre).T).T
-    outcome = np.array([_population(setting, _section(start, free, point), devices, rng) for point in points])
-    # independent coordinates: products of two of them, which are left out, shift neither the constant nor the slopes
+    # independent coordinates: products of two of them, which are left out, do not shift the slopes
     design = _design(x, [(place, place) for place in range(len(free))])
-    mean = design @ (np.linalg.pinv(design) @ outcome)
-    # populations of another size than the measured one scatter as that would
-    solved, _ = map_.solve(mean + (outcome - mean) * np.sqrt(devices / measured_devices), 2.0 * _FURTHEST)
-    made = np.linalg.solve(root, (map_.centre + map_.width * solved - centre).T).T
-    coefficients, *_ = np.linalg.lstsq(design, made, rcond=None)
-    left = made - design @ coefficients
-    freedom = _AT_ESTIMATE - design.shape[1]
+    coefficients, *_ = np.linalg.lstsq(design, solved(points, design), rcond=None)
     # rows are what is asked for, columns what it is made of
     back = np.linalg.inv(coefficients[1 : 1 + len(free)].T)
-    value = np.clip(-back @ coefficients[0], -_AROUND, _AROUND)
-    # the constant is itself known from so many simulated devices only, and scatters as they do
-    constant = float(np.linalg.pinv(design.T @ design)[0, 0]) * measured_devices / devices
-    covariance = back @ (left.T @ left / freedom) @ back.T * (1.0 + constant)
+    value = np.clip(-back @ here.mean(axis=0), -_AROUND, _AROUND)
+    # the bias is itself known from so many simulated devices only
+    counted = measured_devices / (devices * _AT_ESTIMATE)
+    covariance = back @ np.cov(here, rowvar=False) @ back.T * (1.0 + counted)
     # relative variances of a width: that of the scatter, and that of the slope
-    doubt = 0.5 / freedom + 1.0 / float((x**2).sum(axis=0).mean())
+    doubt = 0.5 / (_AT_ESTIMATE - 1) + 1.0 / float((x**2).sum(axis=0).mean())
     return centre + root @ value, root @ covariance @ root.T, 0.5 / doubt
 
 
