@@ -13,10 +13,10 @@ demo: $(VENV)/.installed
 	$(BIN)/rram-bench demo --seed $(SEED)
 
 test: $(VENV)/.test-installed qt-libraries
-	QT_QPA_PLATFORM=offscreen $(BIN)/pytest -m "not slow"
+	QT_QPA_PLATFORM=offscreen $(BIN)/pytest -n auto --dist loadfile -m "not slow"
 
 test-all: $(VENV)/.test-installed qt-libraries
-	QT_QPA_PLATFORM=offscreen $(BIN)/pytest
+	QT_QPA_PLATFORM=offscreen $(BIN)/pytest -n auto --dist loadfile
 
 lint: $(VENV)/.test-installed
 	$(BIN)/ruff check .
