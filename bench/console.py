@@ -147,7 +147,8 @@ class Reporter:
         if now - self._last_drawn < REDRAW_S and step.done < step.total:
             return
         self._last_drawn = now
-        text = f"  {step.done}/{step.total} {step.text}, {self._records} records{self._left.text(now)}"
+        records = f", {self._records} records" if self._records else ""
+        text = f"  {step.done}/{step.total} {step.text}{records}{self._left.text(now)}"
         self._say(f"\r\x1b[2K{text[:100]}", end="")
 
     def _end_line(self) -> None:

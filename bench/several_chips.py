@@ -193,7 +193,7 @@ def _strips(
 
 
 def tile_seconds(tile: Tile, layer: Layer, planes: int) -> float:
-    """About what a tile takes, in s: programming, and the vectors of :data:`SAMPLES` samples with the sums that come back."""
+    """About what a tile takes, in s: programming, and :data:`SAMPLES` samples with the sums that come back."""
     rows, cols = tile.geometry
     groups = 1 if layer.groups == 1 else sum(1 for _ in tile.groups(layer))
     vectors = SAMPLES * layer.positions * planes * groups

@@ -48,19 +48,23 @@ def lookup3(data: bytes) -> int:
 class MendedFile(io.FileIO):
     """A file open for reading that looks as if its writer had closed it.
 
+    Args:
+        path: the file.
+        cut_short: it may be shorter than its header says; then only reading what is missing fails.
+
     Raises:
         OSError: it has no intact header of the kind that a SWMR writer makes, or is shorter than its header says.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, cut_short: bool = False) -> None:
         super().__init__(path, "r")
         try:
-            self._header = self._mended(os.fstat(self.fileno()).st_size)
+            self._header = self._mended(os.fstat(self.fileno()).st_size, cut_short)
         except OSError:
             self.close()
             raise
 
-    def _mended(self, size: int) -> bytes:
+    def _mended(self, size: int, cut_short: bool) -> bytes:
         raw = self.read(_HEADER.size + _CHECKSUM.size)
         if len(raw) < _HEADER.size + _CHECKSUM.size:
             raise OSError("the file ends within its header")
@@ -68,7 +72,7 @@ class MendedFile(io.FileIO):
         signature, version, offset_size, length_size, _, base, extension, end, root = _HEADER.unpack(header)
         if version != _VERSION or lookup3(header) != checksum:
             raise OSError("the file's header is damaged")
-        if size < end:
+        if size < end and not cut_short:
             raise OSError(f"the file is cut short: {size} bytes of at least {end}")
         mended = _HEADER.pack(signature, version, offset_size, length_size, 0, base, extension, size, root)
         return mended + _CHECKSUM.pack(lookup3(mended))
