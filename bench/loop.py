@@ -180,6 +180,25 @@ def ternary_bench() -> BenchFile:
     return bench_config(Path(str(files("data"))) / "benches" / f"{TERNARY_BENCH}.toml")
 
 
+def bench_and_array(
+    network: IntegerNetwork, source: Path | str | None, rows: int | None, cols: int | None
+) -> tuple[BenchFile, Geometry]:
+    """Where a network is predicted to be inferred: the bench that decides the operating points, and the array.
+
+    Args:
+        source: bench file; by default the packaged one of a chip that the network can lie on.
+        rows, cols: of the array; those of the bench by default.
+    """
+    from bench.session import SIMULATED
+    from bench.source import bench_config
+    from models.cells import Geometry
+
+    usual = ternary_bench() if network.ternary else bench_config(SIMULATED)
+    config = usual if source is None else bench_config(source)
+    own = config.geometry
+    return config, Geometry(own.rows if rows is None else rows, own.cols if cols is None else cols)
+
+
 def conditions(config: BenchFile) -> Conditions:
     """The operating points of a bench that decide what its cells read as."""
     from models.drawn_chips import Conditions

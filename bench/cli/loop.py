@@ -11,7 +11,6 @@ import typer
 
 from bench.console import Reporter
 from bench.stopping import stop_on_signals
-from models.cells import Geometry
 from models.exceptions import BenchFailure
 
 if TYPE_CHECKING:
@@ -124,21 +123,12 @@ class ToPredict:
 
 def predict_command(path: Path, examples: Examples, asked: ToPredict, seed: int, as_json: bool) -> None:
     """Accuracy on silicon, predicted from a device file."""
-    from bench.loop import predict_silicon, ternary_bench
-    from bench.session import SIMULATED
-    from bench.source import bench_config
+    from bench.loop import bench_and_array, predict_silicon
     from data.device_files import load_device
     from data.networks import load_network
 
     network, device, data = load_network(path).network, load_device(asked.device), examples.load()
-    if asked.bench is not None:
-        config = bench_config(asked.bench)
-    else:
-        config = ternary_bench() if network.ternary else bench_config(SIMULATED)
-    array = Geometry(
-        config.geometry.rows if asked.rows is None else asked.rows,
-        config.geometry.cols if asked.cols is None else asked.cols,
-    )
+    config, array = bench_and_array(network, asked.bench, asked.rows, asked.cols)
     predictions = predict_silicon(network, data, device, array, seed, config)
     software = network.accuracy(data.test_images, data.test_labels)
     values = {

@@ -6,13 +6,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pyqtgraph as pg
-from PyQt5.QtCore import QEvent
 from PyQt5.QtGui import QColor, QPalette
 from PyQt5.QtWidgets import QVBoxLayout, QWidget
 
 from bench.figures.style import BLUE, GREEN, ORANGE, VERMILION
 from bench.gui.network_work import Foretold
-from bench.gui.style import note
+from bench.gui.style import FollowsPalette, note
 from models.prediction import InferenceMode
 
 LOOKS = {
@@ -32,7 +31,7 @@ Curve = tuple[str, str, Sequence[float], Sequence[float]]
 """Name, colour, x and y of a curve; y in percent."""
 
 
-class PercentPlot(QWidget):
+class PercentPlot(FollowsPalette):
     """Curves in percent, and below them what they are."""
 
     def __init__(self, along: str, name: str, parent: QWidget | None = None) -> None:
@@ -50,15 +49,10 @@ class PercentPlot(QWidget):
         layout.setSpacing(2)
         layout.addWidget(self.plot, 1)
         layout.addWidget(self.legend)
-        self._paint()
+        self.follow_palette()
 
-    def changeEvent(self, a0: QEvent | None) -> None:
-        """Follow the colours of the desktop."""
-        super().changeEvent(a0)
-        if a0 is not None and a0.type() == QEvent.Type.PaletteChange:
-            self._paint()
-
-    def _paint(self) -> None:
+    def follow_palette(self) -> None:
+        """Axes and background as the window is, light or dark."""
         ink = self.palette().color(QPalette.ColorRole.Text)
         self.plot.setBackground(self.palette().color(QPalette.ColorRole.Base))
         for side in ("left", "bottom"):

@@ -13,6 +13,7 @@ from PyQt5.QtWidgets import QVBoxLayout, QWidget
 
 from bench.gui.folding import GAP, Folding
 from bench.gui.selection import Selection, outline
+from bench.gui.style import FollowsPalette
 from models.cells import Geometry
 
 OUTLINE = "#111111"
@@ -85,7 +86,7 @@ class SelectingViewBox(pg.ViewBox):  # type: ignore[misc]
         self.clicked.emit(self.mapToView(ev.pos()), _adding(ev))
 
 
-class ArrayMap(QWidget):
+class ArrayMap(FollowsPalette):
     """The array on the screen.
 
     Signals: ``selected()`` when the selection changed; ``hovered(cell)`` with ``(row, col)`` or None.
@@ -125,15 +126,10 @@ class ArrayMap(QWidget):
         self._box.dragged.connect(self._on_dragged)
         self._box.clicked.connect(self._on_clicked)
         self._plot.scene().sigMouseMoved.connect(self._on_moved)
-        self._paint()
+        self.follow_palette()
 
-    def changeEvent(self, a0: QEvent | None) -> None:
-        """Follow the palette: light or dark."""
-        super().changeEvent(a0)
-        if a0 is not None and a0.type() == QEvent.Type.PaletteChange:
-            self._paint()
-
-    def _paint(self) -> None:
+    def follow_palette(self) -> None:
+        """Axes and background as the window is, light or dark."""
         text = self.palette().color(QPalette.ColorRole.WindowText)
         self._plot.setBackground(self.palette().color(QPalette.ColorRole.Window))
         for axis in self._axes.values():

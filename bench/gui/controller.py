@@ -406,7 +406,7 @@ class Controller(QObject):
             text = self._say[job](result)
         then = self._then.pop(job, None)
         self._end(job, text, outcome)
-        if then is not None:
+        if then is not None and not self._closing:
             then(result)
 
     def _take_safe_report(self, report: SafeReport) -> tuple[str, Outcome]:

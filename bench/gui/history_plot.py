@@ -8,7 +8,7 @@ from html import escape
 import numpy as np
 import pyqtgraph as pg
 from numpy.typing import NDArray
-from PyQt5.QtCore import QEvent, Qt
+from PyQt5.QtCore import Qt
 from PyQt5.QtGui import QPalette
 from PyQt5.QtWidgets import QVBoxLayout, QWidget
 
@@ -16,7 +16,7 @@ from bench.figures.style import BLUE, GREEN, VERMILION
 from bench.gui.cell_events import NAMES, Event, EventKind
 from bench.gui.cell_history import Axis
 from bench.gui.plot_items import SiAxis
-from bench.gui.style import note
+from bench.gui.style import FollowsPalette, note
 from models.cells import Device
 
 LOOKS = {Device.BL: (BLUE, "o", "●"), Device.BLB: (VERMILION, "s", "■")}
@@ -30,7 +30,7 @@ SPAN = 3.0
 """Pulses stand this factor below the lowest resistance, and open devices above the highest."""
 
 
-class HistoryPlot(QWidget):
+class HistoryPlot(FollowsPalette):
     """The plot, and below it what its symbols mean."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
@@ -51,15 +51,10 @@ class HistoryPlot(QWidget):
         layout.setSpacing(1)
         layout.addWidget(self.plot, 1)
         layout.addWidget(self.legend)
-        self._paint()
+        self.follow_palette()
 
-    def changeEvent(self, a0: QEvent | None) -> None:
-        """Follow the colours of the desktop."""
-        super().changeEvent(a0)
-        if a0 is not None and a0.type() == QEvent.Type.PaletteChange:
-            self._paint()
-
-    def _paint(self) -> None:
+    def follow_palette(self) -> None:
+        """Axes and background as the window is, light or dark."""
         ink = self.palette().color(QPalette.ColorRole.Text)
         self.plot.setBackground(self.palette().color(QPalette.ColorRole.Base))
         self._line.setPen(pg.mkPen(ink, style=Qt.PenStyle.DashLine))
@@ -75,7 +70,7 @@ class HistoryPlot(QWidget):
         timed = axis is Axis.TIME
         self.plot.setAxisItems({"bottom": pg.DateAxisItem("bottom") if timed else pg.AxisItem("bottom")})
         self.plot.setLabel("bottom", "time of day" if timed else "event number")
-        self._paint()
+        self.follow_palette()
         x = np.array([event.moment for event in events]) if timed else np.arange(len(events), dtype=float)
         self._places = {id(event): float(at) for event, at in zip(events, x, strict=True)}
         ohms = np.array([event.resistance_ohm for event in events])

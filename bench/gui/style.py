@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from PyQt5.QtCore import QSize, Qt
+from PyQt5.QtCore import QEvent, QSize, Qt
 from PyQt5.QtGui import QResizeEvent
 from PyQt5.QtWidgets import QApplication, QFrame, QLabel, QScrollArea, QSizePolicy, QWidget
 
@@ -53,6 +53,20 @@ def recolour(window: QWidget) -> None:
         value = label.property(_SHADE)
         if value is not None:
             colour(label, value)
+
+
+class FollowsPalette(QWidget):
+    """A widget that colours itself from its palette, and does so again when the window turns light or dark."""
+
+    def changeEvent(self, a0: QEvent | None) -> None:
+        """Colour it afresh."""
+        super().changeEvent(a0)
+        if a0 is not None and a0.type() == QEvent.Type.PaletteChange:
+            self.follow_palette()
+
+    def follow_palette(self) -> None:
+        """Take the colours of the palette; also called once by whoever made it complete."""
+        raise NotImplementedError
 
 
 class Elided(QLabel):

@@ -84,18 +84,16 @@ class Window(QMainWindow):
                 "experiments, and their queue",
                 self.procedures_panel,
                 self.live_view,
-                getattr(procedures_panel, "HELP", ""),
+                procedures_panel.HELP,
                 0.55,
             ),
-            Workspace(
-                "Runs", "what was recorded", self.runs_panel, self.run_view, getattr(runs_panel, "HELP", ""), 0.65
-            ),
+            Workspace("Runs", "what was recorded", self.runs_panel, self.run_view, runs_panel.HELP, 0.65),
             Workspace(
                 "Calibration",
                 "from runs to a device file",
                 self.calibration_panel,
                 self.fit_view,
-                getattr(calibration_panel, "HELP", ""),
+                calibration_panel.HELP,
                 0.65,
             ),
             Workspace(
@@ -103,7 +101,7 @@ class Window(QMainWindow):
                 "a network on silicon",
                 self.network_panel,
                 self.network_view,
-                getattr(network_panel, "HELP", ""),
+                network_panel.HELP,
                 0.55,
             ),
         )

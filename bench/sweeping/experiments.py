@@ -24,7 +24,6 @@ from bench.stages import StagedRuns
 from bench.stopping import StopToken
 from bench.sweeping.points import digest_of
 from data.device_files import DeviceFile, Quantity, load_device
-from models.cells import Geometry
 from models.device_model import SCHEMA, unknown_key
 from models.exceptions import UserMistake
 from models.prediction import InferenceMode
@@ -302,17 +301,10 @@ def _check_predict(settings: PredictSettings) -> None:
 
 
 def _predict(settings: PredictSettings, seed: int) -> Numbers:
-    from bench.loop import predict_silicon, ternary_bench
+    from bench.loop import bench_and_array, predict_silicon
 
     network, data = _network(settings), settings.examples()
-    if settings.bench is not None:
-        config = bench_config(settings.bench)
-    else:
-        config = ternary_bench() if network.ternary else bench_config(SIMULATED)
-    array = Geometry(
-        config.geometry.rows if settings.rows is None else settings.rows,
-        config.geometry.cols if settings.cols is None else settings.cols,
-    )
+    config, array = bench_and_array(network, settings.bench, settings.rows, settings.cols)
     found = predict_silicon(network, data, _device(settings), array, seed, config, settings.modes)
     numbers = {"software_accuracy": network.accuracy(data.test_images, data.test_labels)}
     for mode, one in found.items():
