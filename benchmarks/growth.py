@@ -224,7 +224,8 @@ def _draw(found: Mapping[str, Sequence[Point]], path: Path) -> None:
     for axis in (left, right):
         axis.set_xlabel("size (devices, cells, weights, samples, kB)")
         axis.grid(alpha=0.3)
-        axis.legend(fontsize=7)
+    left.legend(fontsize=7, loc="lower center", bbox_to_anchor=(0.5, 1.0))
+    right.legend(fontsize=7, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
     figure.savefig(path, dpi=110)
 
 
