@@ -15,6 +15,7 @@ from data.device_files import DeviceFile, default_device, save_device
 from data.networks import save_network
 from data.runs import open_run
 from models.exceptions import BenchFailure, UserMistake
+from models.processes import agreed, from_first
 
 if TYPE_CHECKING:
     from bench.config import BenchFile
@@ -59,7 +60,7 @@ def train_network(
     epochs: int = EPOCHS,
     device: DeviceFile | None = None,
 ) -> IntegerNetwork:
-    """Train an architecture, fold it to integers, and save it.
+    """Train an architecture, fold it to integers, and save it; of several processes that train, the first saves it.
 
     Args:
         on_progress: told of each epoch and of how good the network is by then.
@@ -74,7 +75,7 @@ def train_network(
     from models.training import TrainingDiverged, train
     from models.training_loop import EpochRecord
 
-    check_writable(out, "network file")
+    from_first(lambda: check_writable(out, "network file"))
     errors = None if device is None else training_errors(name, device)
 
     def on_epoch(epoch: EpochRecord) -> None:
@@ -85,7 +86,7 @@ def train_network(
         provenance = {"architecture": name, "data": data.name, "seed": str(seed), "epochs": str(len(history))}
         if device is not None:
             provenance["errors_of_device"] = device.name
-        save_network(out, network, provenance)
+        from_first(lambda: save_network(out, network, provenance))
 
     try:
         network, history = train(
@@ -96,6 +97,8 @@ def train_network(
             raise
         save(error.network, error.history)
         raise BenchFailure(f"{error}. That network is in {out}") from error
+    if agreed(stop.requested):
+        stop.request("another process was asked to")
     stop.check()
     save(network, history)
     return network

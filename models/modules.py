@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from models.convolution_shapes import Pool, PoolKind
 from models.encodings import BitPlaneEncoding, Encoding, RealEncoding, StochasticEncoding, ThermometerEncoding
 from models.exceptions import UserMistake
 from models.layers import BatchNormReal, BatchNormSign, BatchNormTernary, Convolution, Linear, WeightLayer, thermometer
+from models.shared_batches import drawn, drawn_by
 
 
 def encoded(encoding: Encoding, pixels: Tensor, generator: torch.Generator | None = None) -> Tensor:
@@ -37,8 +38,9 @@ def encoded(encoding: Encoding, pixels: Tensor, generator: torch.Generator | Non
     if isinstance(encoding, RealEncoding):
         return encoding.gain * (pixels - encoding.centre)
     if isinstance(encoding, StochasticEncoding) and generator is not None:
-        drawn = torch.rand(pixels.shape, generator=generator, device=pixels.device, dtype=pixels.dtype)
-        return torch.where(encoding.top * drawn < pixels, 1.0, -1.0)
+        options: dict[str, Any] = {"generator": generator, "device": pixels.device, "dtype": pixels.dtype}
+        levels = drawn(pixels.shape, lambda shape: torch.rand(shape, **options))
+        return torch.where(encoding.top * levels < pixels, 1.0, -1.0).to(pixels)
     raise UserMistake(f"inputs of the kind {encoding.kind!r} are drawn at random: a generator is needed")
 
 
@@ -47,7 +49,7 @@ def presented_tensor(encoding: Encoding, pixels: Tensor, presentation: int) -> T
     if not isinstance(encoding, StochasticEncoding):
         return encoded(encoding, pixels)
     images = pixels.detach().cpu().numpy().astype(np.int64)
-    return torch.from_numpy(encoding.encode(images, presentation)).to(pixels)
+    return torch.from_numpy(drawn_by(images, lambda whole: encoding.encode(whole, presentation))).to(pixels)
 
 
 class Dropout(nn.Module):
@@ -66,7 +68,7 @@ class Dropout(nn.Module):
         """Activations of the same shape."""
         if not self.training:
             return x
-        kept = torch.empty_like(x).bernoulli_(1.0 - self.share, generator=self.generator)
+        kept = drawn(x.shape, lambda shape: x.new_empty(shape).bernoulli_(1.0 - self.share, generator=self.generator))
         return x * kept.div_(1.0 - self.share)
 
 

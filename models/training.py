@@ -1,7 +1,7 @@
 """Training a named network that folds into integers.
 
 The same seed gives the same weights, whatever the number of threads: all draws come from one generator, and training
-runs on one thread.
+runs on one thread. Several processes share out batches and tests as :mod:`models.training_loop` does.
 """
 
 from __future__ import annotations
@@ -16,9 +16,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from models.encodings import StochasticEncoding
 from models.exceptions import UserMistake
 from models.integer import IntegerNetwork
 from models.networks import BinaryNetwork, build, fold
+from models.processes import place, summed
+from models.shared_batches import shared
 from models.training_loop import Diverged, EpochRecord, FitSettings, LabelledData, fit, threads
 from models.weight_errors import WeightErrorRates
 
@@ -117,7 +120,7 @@ def train(
 
         def evaluate() -> float:
             folded.append(fold(model))
-            return folded[-1].accuracy(dataset.test_images, dataset.test_labels)
+            return _accuracy(folded[-1], dataset)
 
         def noisy(images: Tensor, generator: torch.Generator) -> Tensor:
             return images + model.architecture.input_noise * torch.randn(images.shape, generator=generator)
@@ -143,6 +146,18 @@ def train(
         except Diverged as error:
             raise TrainingDiverged(str(error), folded[-1], error.history) from error
     return folded[-1], fitted.history
+
+
+def _accuracy(network: IntegerNetwork, dataset: LabelledImages) -> float:
+    """On the held-out images, shared out where several processes train."""
+    images, labels = dataset.test_images, dataset.test_labels
+    # random inputs go by an image's place among all
+    if place().size == 1 or isinstance(network.encoding, StochasticEncoding):
+        return network.accuracy(images, labels)
+    with shared(len(images)) as share:
+        mine = share.examples
+    right = int((network.predict(images[mine]) == labels[mine]).sum())
+    return int(summed([right])[0]) / len(images)
 
 
 def _optimizer(model: BinaryNetwork, settings: TrainingSettings) -> torch.optim.Optimizer:

@@ -3,14 +3,19 @@
 The same seed gives the same weights, whatever the number of threads of the program: all draws come from generators of
 the loop's own, and it runs on as many threads as its settings say, one unless told otherwise. A training that was
 interrupted and goes on from its checkpoint ends with the very weights of one that was not.
+
+Inside :func:`models.processes.together` each process takes its share of every batch, and of the examples of a test;
+sums are then made in another order, so that weights are those of one process up to rounding. The first process alone
+reads and writes checkpoints, which do not depend on how many processes there are.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,6 +26,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from models.exceptions import BenchFailure, UserMistake
+from models.processes import from_first, place, summed
+from models.shared_batches import check_same_weights, over_processes, shared
 from models.training_checkpoints import load_checkpoint, save_checkpoint
 
 EVALUATION_BATCH = 1000
@@ -164,17 +171,19 @@ def accuracy_of(
     labels: NDArray[np.int64],
     prepare: Callable[[Tensor], Tensor] = as_floats,
     device: str = "cpu",
+    batch: int = EVALUATION_BATCH,
 ) -> float:
-    """Share of right answers of ``model`` in evaluation mode; the mode it was in is restored."""
+    """Share of right answers of ``model`` in evaluation mode, ``batch`` at a time; its mode is restored."""
     training = model.training
     model.eval()
     right = 0
-    for start in range(0, len(images), EVALUATION_BATCH):
-        part = slice(start, start + EVALUATION_BATCH)
-        logits = model(prepare(torch.tensor(images[part], device=device)))
-        right += int((logits.argmax(1).cpu() == torch.tensor(labels[part])).sum())
+    for start in range(0, len(images), batch):
+        part = slice(start, start + batch)
+        with shared(len(images[part])) as share:
+            logits = model(prepare(torch.tensor(images[part], device=device))[share.examples])
+        right += int((logits.argmax(1).cpu() == torch.tensor(labels[part][share.examples])).sum())
     model.train(training)
-    return right / len(images)
+    return int(summed([right])[0]) / len(images)
 
 
 def fit(
@@ -209,18 +218,20 @@ def fit(
         schedule: of the learning rate.
         prepare: makes the model's inputs of a batch as the data holds it.
         augment: changes prepared training batches, drawing from the generator it is given (always a CPU one).
-        loss: of logits and labels.
+        loss: of logits and labels, the mean over these.
         evaluate: accuracy after each epoch; that of the model on the held-out examples when None.
         after_step: called after each step of the optimizer, such as ``model.clamp``.
         also: what else a later step depends on (generators of injected errors, say), for the checkpoint.
         about: what makes this training what it is (sizes, rates, seeds); a checkpoint of another is refused.
         checkpoint: file to go on from, and to write after each epoch; its folder exists.
         on_epoch: called after each epoch, its checkpoint written.
-        should_stop: asked before each step; once true, training ends with the last whole epoch.
+        should_stop: asked at each step; once true (in any of several processes), training ends with the last whole
+            epoch.
         device: "cpu" or "cuda".
 
     Raises:
-        UserMistake: too little data, or a checkpoint that is not of this training.
+        UserMistake: too little data, a checkpoint that is not of this training, or fewer examples in a batch than
+            processes.
         Diverged: loss or parameters are no longer numbers; the model is back at its last good state.
     """
     if len(data.train_images) < 2:
@@ -231,33 +242,43 @@ def fit(
         def evaluate() -> float:
             return accuracy_of(model, data.test_images, data.test_labels, prepare, device)
 
-    with threads(settings.threads), torch.random.fork_rng(devices=[0] if device == "cuda" else []):
+    devices = [torch.cuda.current_device()] if device == "cuda" else []
+    with threads(settings.threads), torch.random.fork_rng(devices), ExitStack() as ends:
         torch.manual_seed(generator.initial_seed() % 2**63)
         parts = {"model": model, "optimizer": optimizer, "shuffling": generator, **({} if also is None else also)}
         if schedule is not None:
             parts["schedule"] = schedule
         run = _Run(parts, {**asdict(settings), "data": data.name, **({} if about is None else about)}, device)
-        if checkpoint is not None and checkpoint.exists():
+        if checkpoint is not None:
             run.load(checkpoint)
         images = torch.tensor(data.train_images, device=device)
         labels = torch.tensor(data.train_labels, device=device)
         steps = max(1, len(images) // settings.batch)
+        if (least := len(images) // steps) < place().size:
+            raise UserMistake(f"a batch of {least} cannot be shared out over {place().size} processes; start {least}")
+        learner = ends.enter_context(over_processes(model))
         model.train()
         while len(run.history) < settings.epochs:
             epoch = len(run.history) + 1
             good = _copy(model.state_dict())
             total, right = 0.0, 0
             for chosen in torch.randperm(len(images), generator=generator).tensor_split(steps):
-                if should_stop is not None and should_stop():
-                    model.load_state_dict(good)
-                    return Fitted(run.history, stopped=True)
+                asked = should_stop is not None and should_stop()
                 chosen = chosen.to(device)
                 batch = prepare(images[chosen])
-                logits = model(batch if augment is None else augment(batch, generator))
-                value = loss(logits, labels[chosen])
+                batch = batch if augment is None else augment(batch, generator)
+                with shared(len(chosen)) as share:
+                    logits, wanted = learner(batch[share.examples]), labels[chosen][share.examples]
+                value = loss(logits, wanted)
                 optimizer.zero_grad()
-                value.backward()  # type: ignore[no-untyped-call]
-                if not math.isfinite(cost := value.item()):
+                (value * share.weight).backward()  # type: ignore[no-untyped-call]
+                hits = int((logits.argmax(1) == wanted).sum())
+                # one message for all that the processes must agree on
+                lost, hits_of_all, stops = summed([value.item() * share.count, hits, asked])
+                if stops:
+                    model.load_state_dict(good)
+                    return Fitted(run.history, stopped=True)
+                if not math.isfinite(lost):
                     model.load_state_dict(good)
                     raise Diverged(_divergence("the loss", epoch), run.history)
                 optimizer.step()
@@ -265,16 +286,17 @@ def fit(
                     after_step()
                 if schedule is not None and settings.schedule_each_step:
                     schedule.step()
-                total += cost * len(chosen)
-                right += int((logits.argmax(1) == labels[chosen]).sum())
+                total += lost
+                right += int(hits_of_all)
             if not is_finite(model):
                 model.load_state_dict(good)
                 raise Diverged(_divergence("a parameter", epoch), run.history)
             if schedule is not None and not settings.schedule_each_step:
                 schedule.step()
             run.history.append(EpochRecord(epoch, total / len(images), right / len(images), evaluate()))
+            check_same_weights(model)
             if checkpoint is not None and (epoch % settings.checkpoint_every == 0 or epoch == settings.epochs):
-                run.save(checkpoint)
+                from_first(partial(run.save, checkpoint))
             if on_epoch is not None:
                 on_epoch(run.history[-1])
     return Fitted(run.history, stopped=False)
@@ -312,7 +334,10 @@ class _Run:
         save_checkpoint(path, state)
 
     def load(self, path: Path) -> None:
-        state = load_checkpoint(path)
+        """Go on from the checkpoint, where there is one; the first process reads it for all."""
+        state = from_first(lambda: load_checkpoint(path) if path.exists() else None)
+        if state is None:
+            return
         if state.get("format") != FORMAT or "about" not in state:
             raise UserMistake(f"{path} is a checkpoint of another version; delete it to begin again")
         for name in sorted(self._about.keys() | state["about"].keys()):

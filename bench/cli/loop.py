@@ -12,6 +12,7 @@ import typer
 from bench.console import Reporter
 from bench.stopping import stop_on_signals
 from models.exceptions import BenchFailure
+from models.processes import launched, together
 
 if TYPE_CHECKING:
     from data.datasets import Dataset
@@ -89,14 +90,14 @@ def fit_device_command(run_file: Path, out: Path, as_json: bool) -> None:
 def train_command(
     name: str, examples: Examples, epochs: int, out: Path, seed: int, device: Path | None, as_json: bool
 ) -> None:
-    """Train a network and save it."""
+    """Train a network and save it; processes of torchrun share the training."""
     from bench.loop import train_network
     from data.device_files import load_device
 
     data, fitted = examples.load(), None if device is None else load_device(device)
     reporter = Reporter(as_json)
     reporter.stage(f"training {name} on {data.name}")
-    with stop_on_signals() as stop:
+    with together(launched()), stop_on_signals() as stop:
         network = train_network(name, data, seed, out, reporter.step, stop, epochs, fitted)
     accuracy = network.accuracy(data.test_images, data.test_labels)
     reporter.done(f"{accuracy:.2%} on {len(data.test_labels)} held-out samples")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.console import Reporter
+from bench.reproduce.frame import Size
 from bench.stopping import stop_on_signals
 from models.exceptions import UserMistake
+from models.processes import agreed, from_first, launched, together
 
 DEVICES = ("cpu", "cuda")
 
@@ -23,6 +25,7 @@ class Asked:
         device: "cpu" or "cuda".
         data_dir: folder of data sets; None for that of RRAM_BENCH_DATA.
         out: folder for the page and the checkpoints.
+        size: what is of another size than in the full run.
     """
 
     name: str
@@ -31,6 +34,12 @@ class Asked:
     device: str
     data_dir: Path | None
     out: Path
+    size: Size = field(default_factory=Size)
+
+    @property
+    def called(self) -> str:
+        """The system with its sizes, as files and folders are called: those of another size are never mixed in."""
+        return "-".join([self.name, *(f"{name}-{value}" for name, value in self.size.given().items())])
 
 
 def list_command(as_json: bool) -> None:
@@ -43,31 +52,50 @@ def list_command(as_json: bool) -> None:
 
 
 def reproduce_command(asked: Asked, as_json: bool) -> None:
-    """Run a system again and put our figures beside the published ones."""
+    """Run a system again and put our figures beside the published ones; processes of torchrun share the trainings."""
+    _check_device(asked.device)
+    with together(launched(), asked.device):
+        _reproduce(asked, as_json)
+
+
+def _reproduce(asked: Asked, as_json: bool) -> None:
     from bench.reproduce import Context, Verdict, system
     from bench.reproduce.report import page_path, prepare_page, shown, write_page
 
     chosen = system(asked.name)
-    _check_device(asked.device)
+    chosen.check_size(asked.size, asked.quick)
     if asked.data_dir is not None and not asked.data_dir.is_dir():
         raise UserMistake(f"--data-dir {asked.data_dir}: there is no such folder")
-    report = page_path(asked.out, asked.name, asked.quick)
-    prepare_page(report)
+    report = page_path(asked.out, asked.called, asked.quick)
+    from_first(lambda: prepare_page(report))
     reporter = Reporter(as_json)
     with stop_on_signals() as stop:
         reporter.stage(f"{asked.name}: {chosen.summary}")
 
-        def progress(text: str, fraction: float) -> None:
+        def check() -> None:
+            if agreed(stop.requested):
+                stop.request("another process was asked to")
             stop.check()
+
+        def progress(text: str, fraction: float) -> None:
+            check()
             reporter.note(f"{fraction:4.0%} {text}")
 
-        folder = _checkpoints(asked)
+        folder = from_first(lambda: _checkpoints(asked))
         context = Context(
-            asked.quick, asked.seed, folder, asked.data_dir, asked.device, progress, lambda: stop.requested
+            asked.quick,
+            asked.seed,
+            folder,
+            asked.data_dir,
+            asked.device,
+            progress,
+            lambda: stop.requested,
+            asked.size,
+            reporter.note,
         )
         reproduction = chosen.run(context)
-        stop.check()
-        write_page(report, reproduction, asked.quick)
+        check()
+        from_first(lambda: write_page(report, reproduction, asked.quick, asked.size))
         reporter.done("done")
     values = {"name": asked.name, "rows": [row.as_plain() for row in reproduction.rows], "report": str(report)}
     lines = [
@@ -84,7 +112,7 @@ def reproduce_command(asked: Asked, as_json: bool) -> None:
 
 def _checkpoints(asked: Asked) -> Path:
     """Folder for checkpoints; those of another seed are never mixed in."""
-    folder = asked.out / f"{asked.name}-seed{asked.seed}"
+    folder = asked.out / f"{asked.called}-seed{asked.seed}"
     if not asked.quick:
         folder.mkdir(exist_ok=True)
     return folder

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -11,17 +12,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.figures.style import looks
-from bench.reproduce.frame import Context, Row, Verdict, ordering
-from bench.reproduce.learning import Lesson, learn
+from bench.reproduce.frame import Context, Row, Size, Verdict, enough, examples_in_words, ordering
+from bench.reproduce.learning import Lesson, learn, with_filters
 from bench.validation.figures import packaged_reference
 from bench.validation.rows import judge
 from bench.validation.subject import Measured
 from data.datasets import Dataset
 from models.architectures import Architecture
+from models.exceptions import UserMistake
 from models.integer import IntegerNetwork
 from models.networks import fold
 from models.packed import PackedNetwork
 from models.prediction import flip_weights
+from models.processes import place, summed
 from models.weight_errors import WeightErrorRates
 
 RATES = (0.0, 1e-4, 1e-3, 1e-2, 2e-2, 4e-2, 1e-1)
@@ -53,15 +56,41 @@ class Case:
     tolerated_points: float = 1.0
 
 
+SIZES = ("data", "epochs", "filters", "draws")
+"""What :func:`sized` takes."""
+
+
+def sized(cases: Sequence[Case], size: Size) -> tuple[Case, ...]:
+    """The cases that are asked for, each with the epochs, filters and sets of errors that are asked for.
+
+    Raises:
+        UserMistake: there is none on that data set, or filters for a network without convolutions.
+    """
+    chosen = [case for case in cases if size.data in (None, case.data)]
+    if not chosen:
+        raise UserMistake(f"--data {size.data}: there are {', '.join(case.data for case in cases)}")
+    return tuple(
+        replace(
+            case,
+            lesson=case.lesson if size.epochs is None else replace(case.lesson, epochs=size.epochs),
+            architecture=case.architecture if size.filters is None else with_filters(case.architecture, size.filters),
+            draws=case.draws if size.draws is None else size.draws,
+        )
+        for case in chosen
+    )
+
+
 @dataclass(frozen=True, eq=False)
 class Curve:
     """Accuracies on held-out examples with errors in the weights.
 
     Attributes:
         accuracies: error rate to ``(networks, draws)``; 0 is among the rates.
+        examples: held out, on which each accuracy was taken.
     """
 
-    accuracies: Mapping[float, NDArray[np.float64]] = field(default_factory=dict)
+    accuracies: Mapping[float, NDArray[np.float64]]
+    examples: int
 
     def mean(self, rate: float) -> float:
         """Mean accuracy, in percent."""
@@ -70,6 +99,12 @@ class Curve:
     def spread(self, rate: float) -> float:
         """Standard deviation over the sets of errors, mean over the networks, in points."""
         return 100.0 * float(self.accuracies[rate].std(axis=1).mean())
+
+    def uncertainty(self, rate: float) -> float:
+        """Standard error of the mean accuracy, in points: over networks, or over sets of errors in a single one."""
+        found = self.accuracies[rate]
+        each = found.mean(axis=1) if len(found) > 1 else found[0]
+        return 100.0 * float(each.std(ddof=1)) / math.sqrt(len(each)) if len(each) > 1 else 0.0
 
     def loss(self, rate: float) -> float:
         """Accuracy lost to errors, in points."""
@@ -101,16 +136,20 @@ def trained(context: Context, case: Case, data: Dataset, error_rate: float = 0.0
 def disturbed_accuracies(
     context: Context, network: IntegerNetwork, data: Dataset, rate: float, draws: int, rng: np.random.Generator
 ) -> NDArray[np.float64]:
-    """Accuracy ``(draws,)`` with fresh errors at ``rate`` in all weights; without errors it is taken only once."""
-    found = np.empty(draws)
+    """Accuracy ``(draws,)`` with fresh errors at ``rate`` in all weights; without errors it is taken only once.
+
+    Where several processes share the run each draws all sets of errors, and tests with its share of them.
+    """
+    found = np.zeros(draws)
     for draw in range(draws):
         context.check()
         if rate == 0.0 and draw > 0:
             found[draw] = found[0]
             continue
         weights = [flip_weights(layer.weights, rate, rng) for layer in network.layers]
-        found[draw] = PackedNetwork(network.with_weights(weights)).accuracy(data.test_images, data.test_labels)
-    return found
+        if draw % place().size == place().rank:
+            found[draw] = PackedNetwork(network.with_weights(weights)).accuracy(data.test_images, data.test_labels)
+    return np.array(summed(list(found)))
 
 
 def error_curve(
@@ -122,7 +161,8 @@ def error_curve(
         {
             rate: np.stack([disturbed_accuracies(context, one, data, rate, draws, rng) for one in networks])
             for rate in rates
-        }
+        },
+        len(data.test_labels),
     )
 
 
@@ -141,10 +181,11 @@ def small_loss_row(case: Case, curve: Curve) -> Row:
     """The loss at an error rate of 1e-3."""
     loss = curve.loss(1e-3)
     return Row(
-        f"accuracy lost at a bit error rate of 1e-3 ({case.data}; in points; accepted: up to {case.allowed_points:g})",
+        f"accuracy lost at a bit error rate of 1e-3 ({case.data}, {examples_in_words(curve.examples)}; in points; "
+        f"accepted: up to {case.allowed_points:g})",
         "little",
         round(loss, 3),
-        ordering(loss <= case.allowed_points),
+        ordering(enough(curve.examples) and loss <= case.allowed_points),
     )
 
 
@@ -152,7 +193,17 @@ def large_loss_row(case: Case, curve: Curve) -> Row:
     """The loss at an error rate of 1e-1, against that at 1e-3."""
     low, high = curve.loss(1e-3), curve.loss(1e-1)
     what = f"accuracy lost at a bit error rate of 1e-1 ({case.data}; in points; accepted: 0.5 more than at 1e-3)"
-    return Row(what, "large", round(high, 2), ordering(high > low + 0.5))
+    return Row(what, "large", round(high, 2), ordering(enough(curve.examples) and high > low + 0.5))
+
+
+def training_settings(case: Case, data: Dataset) -> dict[str, str]:
+    """What was trained and tested, and on how much of the data, for the settings of a report."""
+    where = f"{case.data}, {case.architecture.name}"
+    return {
+        f"{where}: training": f"{len(data.train_images)} examples, {case.lesson}, {case.networks} networks",
+        f"{where}: errors": f"{case.draws} sets at each rate on {len(data.test_images)} held-out examples",
+        **({f"{where}: notes": "; ".join(data.notes)} if data.notes else {}),
+    }
 
 
 def described(curve: Curve) -> str:
