@@ -17,18 +17,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.error_map import ErrorMap, error_map
-from bench.inference import BATCH, InferenceParameters, Task, inference_procedure, inference_task
-from bench.loop import PREDICTION_DRAWS, PREDICTION_STREAM, counted
+from bench.inference import InferenceParameters, inference_procedure, inference_task
+from bench.loop import PREDICTION_DRAWS
 from bench.mapping import Plan, plan_network
 from bench.measured_map import KnownChip, known_chip
 from bench.plan_files import save_plan
+from bench.predicting import predict_measured
 from bench.procedure import Progress
 from bench.procedures.characterise import CHARACTERISE, CharacteriseParameters
 from bench.runner import RunResult
 from bench.stages import StagedRuns
 from data.runs import open_run
 from models.cells import Geometry
-from models.prediction import InferenceMode
+from models.prediction import CountedChip, InferenceMode
 
 if TYPE_CHECKING:
     from data.datasets import Dataset
@@ -63,6 +64,16 @@ class Wanted:
     placed: bool = True
     samples: int | None = None
 
+    @property
+    def images(self) -> NDArray[np.integer]:
+        """Those that are inferred."""
+        return self.data.test_images[: self.samples]
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """Of these images."""
+        return self.data.test_labels[: self.samples]
+
 
 @dataclass(frozen=True)
 class Known:
@@ -84,43 +95,83 @@ def known_by(paths: Sequence[Path], geometry: Geometry, chip_id: str) -> Known:
     return Known(cells, known_chip(runs, cells))
 
 
-def predict_on_chip(
-    network: IntegerNetwork,
-    images: NDArray[np.integer],
-    labels: NDArray[np.int64],
-    plan: Plan,
-    known: KnownChip,
-    modes: Sequence[InferenceMode],
-    seed: int,
-    on_draw: Callable[[int], None] = lambda done: None,
+def known_before(network: IntegerNetwork, paths: Sequence[Path], geometry: Geometry, chip_id: str) -> Known:
+    """What runs say of the chip, found to be enough to predict ``network``.
+
+    Raises:
+        UserMistake: as :func:`known_by`, or they say nothing of zeros and the network has some.
+    """
+    known = known_by(paths, geometry, chip_id)
+    CountedChip(geometry, known.chip.rates, known.chip.cells).check(network)
+    return known
+
+
+def measure_cells(runs: StagedRuns, ternary: bool) -> Known:
+    """Characterise the chip of a bench as far as a prediction needs it."""
+    cells = runs.bench.chip.geometry.cells
+    few = CharacteriseParameters.model_fields
+    pairs = max(few["pairs"].default, -(-PROGRAMMINGS // (2 * cells)))
+    settings = CharacteriseParameters(
+        seed=runs.seed,
+        weights="ternary" if ternary else "binary",
+        pairs=pairs,
+        # not more resistances in all than by default: a prediction does without them
+        resistance_cells=max(4, min(few["resistance_cells"].default * few["pairs"].default // pairs, cells)),
+        staircase_cells=min(few["staircase_cells"].default, cells),
+    )
+    run_file = runs.run("measuring the cells", CHARACTERISE, settings).run_file
+    known = error_map([open_run(run_file)])
+    runs.stages.done(f"{int(known.stuck.sum())} of {cells} cells are stuck; {run_file.name}")
+    return Known(known, known_chip([open_run(run_file)], known))
+
+
+def foretell(
+    wanted: Wanted, parts: Sequence[Plan], known: Sequence[Known], runs: StagedRuns
 ) -> dict[InferenceMode, Prediction]:
-    """Accuracies that a network laid by ``plan`` will show on a chip whose cells are known.
+    """Predict, as a stage, the accuracies of a network that is laid by ``parts`` on chips that are known.
 
     Args:
-        images, labels: the samples that will be inferred.
-        on_draw: told after each draw how many are done, of all modes; what it raises ends the prediction.
-    """
-    from models.prediction import predict_accuracy
+        runs: whose seed and stop count, and who is told.
 
-    ways = tuple(dict.fromkeys(modes))
-    places = [plan.places(index, layer.weights.shape) for index, layer in enumerate(network.layers)]
-    streams = np.random.default_rng([seed, PREDICTION_STREAM]).spawn(len(ways))
+    Raises:
+        Stopped: a stop was asked for.
+    """
+    stages, text = runs.stages, "predicting the accuracy on silicon"
+    stages.stage(text)
+    draws = PREDICTION_DRAWS * len(set(wanted.modes))
+
+    def on_draw(done: int) -> None:
+        runs.stop.check()
+        stages.step(Progress(done, draws, text))
+
+    chips = [one.chip for one in known]
+    found = predict_measured(
+        wanted.network, wanted.images, wanted.labels, parts, chips, wanted.modes, runs.seed, on_draw
+    )
+    stages.done(
+        "; ".join(f"{mode.value} {one.mean:.2%} ({one.low:.2%} to {one.high:.2%})" for mode, one in found.items())
+    )
+    return found
+
+
+def verdicts(
+    wanted: Wanted, predictions: Mapping[InferenceMode, Prediction], accuracy: Mapping[str, float]
+) -> dict[str, Any]:
+    """What was predicted and what came of it, of the first mode and of all, with what was inferred."""
+    modes = {}
+    for mode, found in predictions.items():
+        measured = accuracy[mode.value]
+        modes[mode.value] = {
+            "predicted": {"mean": found.mean, "low": found.low, "high": found.high},
+            "measured": measured,
+            "inside": found.low <= measured <= found.high,
+        }
     return {
-        mode: predict_accuracy(
-            network,
-            images,
-            labels,
-            known.rates,
-            plan.array,
-            PREDICTION_DRAWS,
-            rng,
-            mode,
-            places=places,
-            measured=known.cells,
-            batch=BATCH,
-            on_draw=counted(on_draw, number),
-        )
-        for number, (mode, rng) in enumerate(zip(ways, streams, strict=True))
+        "network": wanted.network.name,
+        "data": wanted.data.name,
+        "mode": wanted.modes[0].value,
+        **modes[wanted.modes[0].value],
+        "modes": modes,
     }
 
 
@@ -136,14 +187,6 @@ class Confirming:
     wanted: Wanted
     on_predicted: Callable[[Plan, Mapping[InferenceMode, Prediction]], None] = lambda plan, found: None
 
-    @property
-    def _images(self) -> NDArray[np.integer]:
-        return self.wanted.data.test_images[: self.wanted.samples]
-
-    @property
-    def _labels(self) -> NDArray[np.int64]:
-        return self.wanted.data.test_labels[: self.wanted.samples]
-
     def confirm(self, form_first: bool) -> dict[str, Any]:
         """Measure the chip, predict, program, infer, compare.
 
@@ -156,17 +199,19 @@ class Confirming:
         """
         wanted, chip = self.wanted, self.runs.bench.chip
         # all that can be refused is refused before anything is driven
-        task = inference_task(wanted.network, self._images, self._labels, wanted.plan)
+        task = inference_task(wanted.network, wanted.images, wanted.labels, wanted.plan)
         task.plan_for(chip)
-        known = self._known()
+        known = None
+        if wanted.runs:
+            known = known_before(wanted.network, wanted.runs, chip.geometry, chip.chip_id)
         if form_first:
             self.runs.form()
         if known is None:
-            known = self._measured(task)
+            known = measure_cells(self.runs, wanted.network.ternary)
         plan = wanted.plan or plan_network(wanted.network, chip.geometry, known.cells if wanted.placed else None)
         save_plan(self.runs.folder / PLAN_FILE, plan)
         task = replace(task, plan=plan, error_map=known.cells)
-        predictions = self._predict(task, plan, known)
+        predictions = foretell(wanted, [plan], [known], self.runs)
         self.on_predicted(plan, predictions)
         inference = inference_procedure(task)
         silicon = self.runs.run(
@@ -176,69 +221,16 @@ class Confirming:
         self.runs.stages.done(f"{answer['tiles']} tiles, {silicon.records} records in {silicon.run_file.name}")
         return self._result(predictions, silicon, known)
 
-    def _known(self) -> Known | None:
-        chip = self.runs.bench.chip
-        return known_by(self.wanted.runs, chip.geometry, chip.chip_id) if self.wanted.runs else None
-
-    def _measured(self, task: Task) -> Known:
-        cells = self.runs.bench.chip.geometry.cells
-        few = CharacteriseParameters.model_fields
-        pairs = max(few["pairs"].default, -(-PROGRAMMINGS // (2 * cells)))
-        settings = CharacteriseParameters(
-            seed=self.runs.seed,
-            weights="ternary" if task.network.ternary else "binary",
-            pairs=pairs,
-            # not more resistances in all than by default: a prediction does without them
-            resistance_cells=max(4, min(few["resistance_cells"].default * few["pairs"].default // pairs, cells)),
-            staircase_cells=min(few["staircase_cells"].default, cells),
-        )
-        run_file = self.runs.run("measuring the cells", CHARACTERISE, settings).run_file
-        known = error_map([open_run(run_file)])
-        self.runs.stages.done(f"{int(known.stuck.sum())} of {cells} cells are stuck; {run_file.name}")
-        return Known(known, known_chip([open_run(run_file)], known))
-
-    def _predict(self, task: Task, plan: Plan, known: Known) -> dict[InferenceMode, Prediction]:
-        wanted, stages = self.wanted, self.runs.stages
-        stages.stage("predicting the accuracy on silicon")
-        draws = PREDICTION_DRAWS * len(set(wanted.modes))
-
-        def on_draw(done: int) -> None:
-            self.runs.stop.check()
-            stages.step(Progress(done, draws, "predicting the accuracy on silicon"))
-
-        found = predict_on_chip(
-            wanted.network, self._images, task.labels, plan, known.chip, wanted.modes, self.runs.seed, on_draw
-        )
-        stages.done(
-            "; ".join(f"{mode.value} {one.mean:.2%} ({one.low:.2%} to {one.high:.2%})" for mode, one in found.items())
-        )
-        return found
-
     def _result(self, predictions: dict[InferenceMode, Prediction], silicon: RunResult, known: Known) -> dict[str, Any]:
         answer = silicon.result
-        modes = {}
-        for mode, found in predictions.items():
-            measured = answer["accuracy"][mode.value]
-            modes[mode.value] = {
-                "predicted": {"mean": found.mean, "low": found.low, "high": found.high},
-                "measured": measured,
-                "inside": found.low <= measured <= found.high,
-            }
         return {
-            "network": self.wanted.network.name,
-            "data": self.wanted.data.name,
+            **verdicts(self.wanted, predictions, answer["accuracy"]),
             "chip_id": self.runs.bench.chip.chip_id,
-            "samples": answer["samples"],
-            "software_accuracy": answer["software_accuracy"],
-            "mode": self.wanted.modes[0].value,
-            **modes[self.wanted.modes[0].value],
-            "modes": modes,
-            "errors": answer["errors"],
-            "senses": answer["senses"],
-            "layers": answer["layers"],
-            "cells": answer["cells"],
+            **{
+                name: answer[name]
+                for name in ("samples", "software_accuracy", "errors", "senses", "layers", "cells", "tiles")
+            },
             "stuck_cells": int(known.cells.stuck.sum()),
-            "tiles": answer["tiles"],
             "run_file": str(silicon.run_file),
             "plan_file": str(self.runs.folder / PLAN_FILE),
             "seed": self.runs.seed,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from bench.procedure import SELECTION
 from bench.procedures.tables import last_passes
 from data.run_chain import chain, read_parts
-from data.runs import Run
+from data.runs import Run, open_run
 from drivers.chip import Verdict
 from models.cells import Geometry, Weights
 from models.exceptions import UserMistake
@@ -151,6 +152,26 @@ def error_map(runs: Sequence[Run]) -> ErrorMap:
     asked = senses.sum(axis=1)
     wrong = np.where(stuck, 0, asked - senses[np.arange(3), np.arange(3)])
     return ErrorMap(chip_id, geometry, stuck, stuck_value, wrong, asked, tuple(part.path.name for part in parts))
+
+
+def runs_of_chips(paths: Sequence[Path], ids: Sequence[str | None], whose: str, hint: str = "") -> list[list[Path]]:
+    """The run files of each of several chips, which are known by their names.
+
+    Args:
+        ids: of the chips; None for one without a name, which no run is of.
+        whose, hint: where these chips are, and what to do, to be said of a run of another.
+
+    Raises:
+        UserMistake: a run of another chip.
+    """
+    found: list[list[Path]] = [[] for _ in ids]
+    for path in paths:
+        chip_id = str(open_run(path).attributes.get("chip_id"))
+        if chip_id not in ids:
+            named = ", ".join(each for each in ids if each is not None)
+            raise UserMistake(f"{path} is of chip {chip_id}, and {whose} {named if named else 'none'}{hint}")
+        found[ids.index(chip_id)].append(path)
+    return found
 
 
 def _chip(parts: Sequence[Run]) -> tuple[str, Geometry]:

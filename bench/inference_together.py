@@ -10,10 +10,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bench.inference import BATCH, InferenceParameters, Task, inference_procedure
-from bench.meeting import Meeting
+from bench.meeting import POLL_S, Meeting
 from bench.procedure import Procedure, Progress, Step
 from bench.resuming import check_same, remaining_cells
 from bench.runner import RunResult
@@ -22,6 +22,9 @@ from bench.stages import StagedRuns, Stages
 from bench.stopping import Stopped
 from data.runs import Run
 from models.exceptions import UserMistake
+
+if TYPE_CHECKING:
+    from bench.error_map import ErrorMap
 
 
 @dataclass(frozen=True)
@@ -62,9 +65,12 @@ class Together:
             for worker in workers:
                 worker.start()
                 # one after the other: a run looks through the folder for what others left, and is named by the time
-                worker.begun.wait()
+                while not worker.begun.wait(POLL_S):
+                    pass
             for worker in workers:
-                worker.join()
+                # again and again: where a wait cannot be interrupted, as on Windows, Ctrl-C is heard in between
+                while worker.is_alive():
+                    worker.join(POLL_S)
         except BaseException:
             # whatever becomes of this thread, no bench is let go of while its run goes on
             self.runs[0].stop.request("the inference on several chips was given up")
@@ -85,6 +91,7 @@ def together(
     runs: Sequence[StagedRuns],
     earlier: Sequence[Run] = (),
     batch: int = BATCH,
+    error_maps: Sequence[ErrorMap] | None = None,
 ) -> Together:
     """Prepare an inference on the chips of ``runs``; nothing is driven.
 
@@ -92,6 +99,8 @@ def together(
         task: the network and its samples, without a plan.
         plan: which tiles lie on which chip; by default the plain one for these arrays, in their order.
         earlier: runs of these chips that ended early, to go on with. A chip that has none begins anew.
+
+        error_maps: of each chip, so that wrong weights of stuck cells are told from others.
 
     Raises:
         UserMistake: fewer than two chips, two of one name, a plan for other chips or arrays, a run of another chip or
@@ -105,7 +114,10 @@ def together(
     shared = plan_on_chips(task.network, [chip.geometry for chip in chips]) if plan is None else plan
     parts = shared.for_chips(task.network, [(chip.geometry, chip.chip_id) for chip in chips])
     meeting = Meeting(ids)
-    tasks = [replace(task, plan=part, meeting=meeting) for part in parts]
+    maps = [None] * len(chips) if error_maps is None else error_maps
+    tasks = [
+        replace(task, plan=part, meeting=meeting, error_map=known) for part, known in zip(parts, maps, strict=True)
+    ]
     procedures = tuple(inference_procedure(each, batch) for each in tasks)
     for each, chip in zip(tasks, chips, strict=True):
         each.plan_for(chip)
@@ -218,6 +230,10 @@ def _joined(runs: Sequence[StagedRuns], outcomes: Sequence[RunResult]) -> dict[s
                 "bench": one.bench.config.name,
                 "array": one.bench.chip.geometry._asdict(),
                 **{name: outcome.result[name] for name in ("tiles", *counted, "senses")},
+                "layers": [
+                    {name: layer[name] for name in ("layer", "tiles", "cells", "errors")}
+                    for layer in outcome.result["layers"]
+                ],
                 "run_file": str(outcome.run_file),
             }
             for one, outcome in zip(runs, outcomes, strict=True)

@@ -46,7 +46,9 @@ def known_chip(runs: Sequence[Run], error_map: ErrorMap) -> KnownChip:
     Raises:
         UserMistake: no such run, or patterns that were sensed once only.
     """
-    chosen = [run for run in runs if run.procedure == CHARACTERISE.name and run.status is RunStatus.COMPLETED]
+    # a run that is named twice tells no more than once
+    each = {run.path.resolve(): run for run in runs}.values()
+    chosen = [run for run in each if run.procedure == CHARACTERISE.name and run.status is RunStatus.COMPLETED]
     if not chosen:
         raise UserMistake("a prediction for this chip needs a completed run of characterise; give one, or none at all")
     found = reduce(add, (typed_errors(*sensed_patterns(run)[:2]) for run in chosen))
@@ -70,8 +72,10 @@ def known_chip(runs: Sequence[Run], error_map: ErrorMap) -> KnownChip:
         errors(found.steady, found.programmings),
     )
     if cells.tells_zeros:
-        noise = _rate(_noise(chosen[-1]))
-        turned = reduce(add, (_turned(run, ~stuck) for run in chosen))
+        # binary patterns may be among them, which have no zeros that XNOR could be asked of
+        wide = [run for run in chosen if "xnor_cells" in run.tables and run.rows("xnor_cells")] or chosen
+        noise = _rate(_noise(wide[-1]))
+        turned = reduce(add, (_turned(run, ~stuck) for run in wide))
         return KnownChip(
             replace(
                 cells,
@@ -85,7 +89,7 @@ def known_chip(runs: Sequence[Run], error_map: ErrorMap) -> KnownChip:
             ),
             ReadErrorRates(_NEVER, _NEVER, _NEVER, turned_noise=noise),
         )
-    fixed = fixed_outputs(chosen[-1])
+    fixed = next((one for run in reversed(chosen) if (one := fixed_outputs(run)) is not None), None)
     return KnownChip(cells, ReadErrorRates(_NEVER, _NEVER, _NEVER, _NEVER if fixed is None else _rate(fixed)))
 
 

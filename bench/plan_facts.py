@@ -43,20 +43,27 @@ def usual_bench() -> BenchFile:
 
 
 def work_out(
-    network: IntegerNetwork, config: BenchFile, known: ErrorMap | None = None, placed: bool = True
+    network: IntegerNetwork,
+    config: BenchFile,
+    known: ErrorMap | None = None,
+    placed: bool = True,
+    given: Plan | None = None,
 ) -> PlanFacts:
     """Lay a network on the array of a bench, and work out what that takes; nothing is opened and nothing moves.
 
     Args:
         known: cells of the chip.
         placed: lay the weights where the known cells do least harm; otherwise they lie as they come.
+        given: a plan that was made before, for this network and array; it is taken as it is.
 
     Raises:
         UserMistake: the map is of another array, or the limits of the bench refuse what a tile needs.
     """
     plain = plan_network(network, config.geometry)
     better = known is not None and placed
-    plan = ordered(plan_network(network, config.geometry, known) if better else plain, network)
+    plan = given
+    if plan is None:
+        plan = ordered(plan_network(network, config.geometry, known) if better else plain, network)
     return PlanFacts(
         plan,
         programming_costs(plan, network, config),

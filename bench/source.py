@@ -36,6 +36,8 @@ def bench_config(source: str | Path) -> BenchFile:
     if str(source) != SIMULATED:
         return load_bench_file(Path(source))[0]
     text = (files("data") / "benches" / "simulated.toml").read_text(encoding="utf-8")
+    # the chip gets its name when the bench is started
+    text = text.replace('id = "@chip@"\n', "", 1)
     return parse_bench_file(text.replace("\n[chip]\n", _FURTHER + "\n[chip]\n", 1), "bench file of the simulated bench")
 
 

@@ -1,12 +1,12 @@
 """Confirmations: accuracies predicted for simulated chips, and whether the chips then show them.
 
-``python -m benchmarks confirmations [--keep FILE] [--data-dir FOLDER] [--write docs/silicon.md]``
+``python -m benchmarks confirmations [--several] [--keep FILE] [--data-dir FOLDER] [--write docs/silicon.md]``
 
 Each case is a chip that differs in every device from all others: it is formed, its cells are measured, the accuracy is
 predicted with its 95 % interval, the network is programmed tile by tile, and the test samples are inferred, all through
 the wire and as ``rram-bench confirm`` does it. Networks are trained on the spot, each with a seed of its own. A case
 that fails is counted as outside. With ``--keep FILE`` what came of each case is on disk as soon as it is known, and a
-campaign that was cut off goes on from there.
+campaign that was cut off goes on from there. ``--several`` spreads each network over two chips.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from datetime import date
 from pathlib import Path
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
 
 MODES = ("xnor", "host")
 
+APART = 100_000
+"""Between the seeds of the chips of one case."""
+
 ASKED = 0.93
 """Share of the cases that must lie inside their interval, in each mode."""
 
@@ -45,8 +49,8 @@ class Group:
     Attributes:
         network: architecture.
         data: name of the data set.
-        chip: kind of chip.
-        cases: how many chips.
+        chip: kind of chip; several kinds, joined by "+", share the network.
+        cases: how many.
         samples: the first so many of the test set; None for all.
         epochs: that the network is trained for.
         training_seed: of that.
@@ -75,6 +79,13 @@ GRID = (
 )
 """A hundred cases: ternary networks on the chip that tells zeros, binary ones on all three (MNIST on the larger two,
 since it takes 1600 tiles of the ternary chip)."""
+
+SEVERAL = (
+    Group("digits-bnn", "digits", "kilobit+kilobit", 6, None, 8),
+    Group("digits-bnn", "digits", "kilobit+array64", 5, None, 8),
+    Group("digits-tnn", "digits", "ternary+ternary", 5, None, 8),
+)
+"""Cases on two chips at the same time, of one size and of two."""
 
 
 @dataclass
@@ -119,20 +130,30 @@ class _Quiet:
 
 
 def one_case(network: IntegerNetwork, data: Dataset, group: Group, case: Case) -> None:
-    """Confirm one chip; what came of it is put into ``case``."""
+    """Confirm one chip, or several together; what came of it is put into ``case``."""
     from bench.confirming import Confirming, Wanted
+    from bench.confirming_together import ConfirmingTogether
     from bench.session import open_bench
     from bench.stages import StagedRuns
     from bench.stopping import StopToken
     from models.prediction import InferenceMode
 
     wanted = Wanted(network, data, tuple(InferenceMode(mode) for mode in MODES), samples=group.samples)
-    with (
-        tempfile.TemporaryDirectory(prefix="confirmations-") as folder,
-        open_bench("simulated", case.seed, chip=group.chip) as bench,
-    ):
-        runs = StagedRuns(bench, case.seed, Path(folder), _Quiet(), StopToken())
-        result = Confirming(runs, wanted).confirm(form_first=True)
+    kinds, stop = group.chip.split("+"), StopToken()
+    with ExitStack() as opened:
+        folder = Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="confirmations-")))
+        seeds = [case.seed + number * APART for number in range(len(kinds))]
+        benches = [
+            opened.enter_context(open_bench("simulated", seed, chip=kind))
+            for kind, seed in zip(kinds, seeds, strict=True)
+        ]
+        runs = tuple(
+            StagedRuns(bench, seed, folder, _Quiet(), stop) for bench, seed in zip(benches, seeds, strict=True)
+        )
+        if len(runs) == 1:
+            result = Confirming(runs[0], wanted).confirm(form_first=True)
+        else:
+            result = ConfirmingTogether(runs, wanted).confirm(_Quiet(), [True] * len(runs))
     case.software = result["software_accuracy"]
     for mode, facts in result["modes"].items():
         predicted = facts["predicted"]
@@ -235,10 +256,12 @@ def table(grid: Sequence[Group], cases: Sequence[Case]) -> list[str]:
     """The table as Markdown, with the command that made it."""
     failed = [case for case in cases if case.problem]
     seeds = f"{cases[0].seed} to {cases[-1].seed}"
+    minutes = sum(case.seconds for case in cases) / 60
+    several = " --several" if "+" in grid[0].chip else ""
     totals = {mode: sum(case.inside(mode) for case in cases) for mode in MODES}
     lines = [
-        f"`python -m benchmarks confirmations`, {date.today()}, {sum(case.seconds for case in cases) / 60:.0f} min: "
-        f"{len(cases)} chips, seeds {seeds}. Inside: "
+        f"`python -m benchmarks confirmations{several}`, {date.today()}, {minutes:.0f} min: "
+        f"{len(cases)} cases, seeds {seeds}. Inside: "
         + ", ".join(f"{count} of {len(cases)} in `{mode}`" for mode, count in totals.items())
         + f". Cases that failed, counted as outside: {len(failed)}.",
         "",
@@ -276,13 +299,15 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--keep", type=Path, help="file to keep each case in, and to go on from")
     parser.add_argument("--data-dir", type=Path, help="folder of data sets; by default that of RRAM_BENCH_DATA")
     parser.add_argument("--write", type=Path, help="page with markers to put the table between")
+    parser.add_argument("--several", action="store_true", help="networks spread over two chips")
     options = parser.parse_args(arguments)
+    grid, marker = (SEVERAL, "confirmations on two chips") if options.several else (GRID, "confirmations")
     try:
-        cases = run_campaign(GRID, options.seed, options.data_dir, options.keep)
-        lines = table(GRID, cases)
+        cases = run_campaign(grid, options.seed, options.data_dir, options.keep)
+        lines = table(grid, cases)
         print("\n".join(lines))
         if options.write is not None:
-            replace_between(options.write, "confirmations", lines)
+            replace_between(options.write, marker, lines)
     except UserMistake as mistake:
         print(mistake, file=sys.stderr)
         return mistake.exit_status

@@ -52,7 +52,8 @@ class ErringNetwork(PackedNetwork):
             the number of threads.
         batch: inputs that each weight is sensed once for, as an array that is read before every batch does; by
             default every product is a sense of its own.
-        tile_columns: columns of the array. Only a tile one of whose columns sees a zero is presented twice.
+        tile_columns: columns of the array, or of each layer the tile that each column lies in. Only a tile one of whose
+            columns sees a zero is presented twice.
         threads: that share the images.
         turned: of each layer, by how much products are off whenever their input is -1, in the shape of its weights;
             by default nothing is.
@@ -68,26 +69,28 @@ class ErringNetwork(PackedNetwork):
         generator: np.random.Generator,
         *,
         batch: int | None = None,
-        tile_columns: int | None = None,
+        tile_columns: int | Sequence[NDArray[np.integer]] | None = None,
         threads: int = 1,
         turned: Sequence[Weights] | None = None,
     ) -> None:
         super().__init__(network, threads)
         if len(rates) != len(network.layers):
             raise UserMistake(f"error rates of {len(rates)} layers for a network of {len(network.layers)}")
-        if min(batch or 1, tile_columns or 1) < 1 or batch == 0 or tile_columns == 0:
+        if (batch is not None and batch < 1) or (isinstance(tile_columns, int) and tile_columns < 1):
             raise UserMistake(f"batches of {batch} and tiles of {tile_columns} columns: expected at least 1")
+        alike = tile_columns is None or isinstance(tile_columns, int)
         self._generator, self._batch = generator, batch
         widest = max([one.positions * -(-one.outputs // 64) for one in self._hidden], default=1)
         self._images = max(CHUNK_IMAGES, CHUNK_ACTIVATIONS // widest)
         self._erring = [
-            _ErringLayer(layer, packed, top, positions, own, batch is not None, tile_columns, off)
-            for layer, packed, top, positions, own, off in zip(
+            _ErringLayer(layer, packed, top, positions, own, batch is not None, tile, off)
+            for layer, packed, top, positions, own, tile, off in zip(
                 network.layers,
                 [*self._hidden, self._last],
                 [self._top, *(1 for _ in self._hidden)],
                 [1, *(one.positions for one in self._hidden)],
                 rates,
+                [tile_columns] * len(rates) if alike else cast("Any", tile_columns),
                 [None] * len(rates) if turned is None else turned,
                 strict=True,
             )
@@ -132,7 +135,7 @@ class _ErringLayer:
         positions: int,
         rates: WeightErrorRates,
         shared: bool,
-        tile_columns: int | None,
+        tiles: int | NDArray[np.integer] | None,
         turned: Weights | None,
     ) -> None:
         self._packed, self._shared = packed, shared
@@ -146,7 +149,7 @@ class _ErringLayer:
         self._upwards = blocked((layer.sign[None] >= 0).astype(np.int64), layer.groups, blocks).view(np.int64)
         self._beyond = self._twice = np.zeros((0, 0), dtype=np.uint64)
         if isinstance(packed, PackedConvolution) and packed.shape.padding_value is PaddingValue.ZERO:
-            self._present_zeros(layer, packed, tile_columns)
+            self._present_zeros(packed, tiles)
         self._downwards = (layer.sign < 0).reshape(layer.groups, -1)
         self._turned = [] if turned is None or not turned.any() else _by_group(layer, positions, turned)
         self._simple = not (self._lossy or len(self._beyond) or shared or self._turned)
@@ -290,7 +293,7 @@ class _ErringLayer:
             self._gap = np.minimum(-1.0 / np.log1p(-largest), LONGEST_GAP)
         self._gap[largest == 0.0] = LONGEST_GAP
 
-    def _present_zeros(self, layer: Layer, packed: PackedConvolution, tile_columns: int | None) -> None:
+    def _present_zeros(self, packed: PackedConvolution, tiles: int | NDArray[np.integer] | None) -> None:
         """Which columns see a zero at each kind of place, and which are presented twice for it."""
         missing = np.empty((len(packed.bank.bases), math.prod(packed.shape.kernel)), dtype=bool)
         missing[packed.bank.kinds] = packed.sources < 0
@@ -299,7 +302,8 @@ class _ErringLayer:
         if not by_channel.any():
             return
         columns = by_channel.shape[1]
-        tile = np.arange(columns) // (columns if tile_columns is None else tile_columns)
+        width = columns if tiles is None else tiles
+        tile = np.arange(columns) // width if isinstance(width, int) else width
         twice = np.stack([np.isin(tile, tile[row]) for row in by_channel])
         order = np.arange(columns).reshape(channels, -1).T.reshape(-1)
         self._beyond, self._twice = (packed_bits(each[:, order]) for each in (by_channel, twice))

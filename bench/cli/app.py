@@ -23,12 +23,14 @@ from bench.cli.options import (
     ModeOption,
     NetworkArgument,
     OutFolder,
+    PlacedOption,
     PlanOption,
     SamplesOption,
     SeedOption,
     SettingsOption,
     benches,
     given,
+    one_bench,
     parse_settings,
 )
 from bench.cli.queue import queue_app
@@ -59,14 +61,14 @@ RUNS = Path("runs")
 @app.command()
 def demo(
     seed: SeedOption = 0,
-    bench: BenchOption = "simulated",
+    bench: BenchOption = None,
     out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Folder for everything it leaves.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Run the whole loop: form, characterise, fit, train, predict, infer on silicon, compare."""
     from bench.cli.loop import demo_command
 
-    demo_command(seed, bench, out, as_json)
+    demo_command(seed, one_bench(bench, "demo"), out, as_json)
 
 
 @app.command()
@@ -91,7 +93,7 @@ def simulate(
 
 @app.command()
 def check(
-    bench: BenchOption = "simulated",
+    bench: BenchOption = None,
     patterns: Annotated[
         bool, typer.Option("--patterns", help="Program test patterns too; the array must have been formed.")
     ] = False,
@@ -102,7 +104,7 @@ def check(
     """Give a verdict on every part of a bench, with causes and what to try; without --patterns no voltage moves."""
     from bench.cli.wires import check_command
 
-    check_command(bench, patterns, out, seed, as_json)
+    check_command(one_bench(bench, "check"), patterns, out, seed, as_json)
 
 
 @app.command()
@@ -126,13 +128,13 @@ def safe(bench: BenchOption, as_json: JsonOption = False) -> None:
     """Bring a bench to its safe state: every output at 0 V and off."""
     from bench.cli.wires import safe_command
 
-    safe_command(bench, as_json)
+    safe_command(one_bench(bench, "safe"), as_json)
 
 
 @app.command()
 def run(
     procedure: Annotated[str, typer.Argument(metavar="PROCEDURE", help="Name of the procedure, or 'list'.")],
-    bench: BenchOption = "simulated",
+    bench: BenchOption = None,
     settings: SettingsOption = None,
     cells: CellsOption = None,
     at: AtOption = None,
@@ -149,10 +151,11 @@ def run(
     """Run a procedure and record it. SIGUSR1 pauses it and lets it go on; Ctrl-C stops it."""
     from bench.cli.running import Wanted, list_command, plan_command, run_command
 
+    source = one_bench(bench, "run")
     if procedure == "list":
-        list_command(bench, as_json)
+        list_command(source, as_json)
         return
-    wanted = Wanted(procedure, bench, parse_settings(settings), cells, given(at), seed, resume)
+    wanted = Wanted(procedure, source, parse_settings(settings), cells, given(at), seed, resume)
     if dry_run:
         plan_command(wanted, as_json)
     else:
@@ -219,21 +222,39 @@ def map_network(
 @app.command()
 def predict(
     network: NetworkArgument,
-    device: Annotated[Path, typer.Option("--device", metavar="FILE", help="Device file fitted to the chip.")],
+    device: Annotated[
+        list[Path] | None,
+        typer.Option("--device", metavar="FILE", help="Device file fitted to the chip; for several chips one each."),
+    ] = None,
+    error_map: Annotated[
+        list[Path] | None,
+        typer.Option("--error-map", metavar="RUN", help="Characterisation of the very chip, in place of --device."),
+    ] = None,
     data: DataOption = "digits",
     data_dir: DataDirOption = None,
     bench: Annotated[
-        str | None, typer.Option("--bench", metavar="FILE", help="Bench file whose array and operating points count.")
+        list[Path] | None,
+        typer.Option("--bench", metavar="FILE", help="Bench file whose array and operating points count; several too."),
     ] = None,
     rows: Annotated[int | None, typer.Option(min=1, help="Rows of the array.")] = None,
     cols: Annotated[int | None, typer.Option(min=1, help="Columns of the array.")] = None,
+    plan: PlanOption = None,
+    placed: PlacedOption = True,
     seed: SeedOption = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Predict the accuracy on silicon from a device file, with an interval; no bench is needed."""
+    """Predict the accuracy on silicon, with an interval, from a device file or from runs; no bench is needed."""
     from bench.cli.loop import Examples, ToPredict, predict_command
+    from bench.cli.predicting import ToForetell, foretell_command
 
-    predict_command(network, Examples(data, data_dir), ToPredict(device, bench, rows, cols), seed, as_json)
+    devices, runs = tuple(given(device)), tuple(given(error_map))
+    sources, examples = benches(bench), Examples(data, data_dir)
+    if len(devices) == 1 and len(sources) < 2 and not runs and plan is None:
+        source = sources[0] if sources else None
+        predict_command(network, examples, ToPredict(devices[0], source, rows, cols), seed, as_json)
+        return
+    asked = ToForetell(sources, devices, runs, plan, placed, sized=rows is not None or cols is not None)
+    foretell_command(network, examples, asked, seed, as_json)
 
 
 @app.command()
@@ -263,16 +284,14 @@ def infer(
     """Program a network tile by tile and infer a test set on silicon, on several chips with a --bench for each."""
     from bench.cli.confirming import BOTH, Inferring, infer_command
     from bench.cli.loop import Examples
-    from bench.cli.on_bench import OnBench
+    from bench.cli.on_bench import on_each
     from bench.cli.several_chips import infer_together_command
     from bench.source import parse_overrides
 
     modes = given(mode) or ([] if sweep else [BOTH])
     earlier = () if resume is None else tuple(resume)
     wanted = Inferring(tuple(modes), plan, samples, parse_settings(settings), sweep, earlier)
-    sources = benches(bench) or ("simulated",)
-    # simulated chips that this starts differ by their seeds
-    on = [OnBench(one, out, seed + n, chip, form, parse_overrides(given(at))) for n, one in enumerate(sources)]
+    on = on_each(benches(bench) or ("simulated",), out, seed, chip, form, parse_overrides(given(at)))
     examples = Examples(data, data_dir)
     if len(on) > 1:
         infer_together_command(network, examples, on, wanted, as_json)
@@ -285,7 +304,7 @@ def confirm(
     network: NetworkArgument,
     data: DataOption = "digits",
     data_dir: DataDirOption = None,
-    bench: BenchOption = "simulated",
+    bench: BenchesOption = None,
     chip: ChipOption = "",
     at: AtOption = None,
     mode: ModeOption = None,
@@ -294,25 +313,27 @@ def confirm(
         list[Path] | None,
         typer.Option("--error-map", metavar="RUN", help="Characterisation of this very chip; else it is made now."),
     ] = None,
-    placed: Annotated[
-        bool, typer.Option("--placed/--plain", help="Keep weights away from stuck and weak cells.")
-    ] = True,
+    placed: PlacedOption = True,
     samples: SamplesOption = None,
     form: FormOption = False,
     out: OutFolder = RUNS,
     seed: SeedOption = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Predict the accuracy on this chip, infer on it, and say whether it came out as predicted, and why not."""
+    """Predict the accuracy on this chip, or on several, infer, and say whether it came out as predicted, and why."""
     from bench.cli.confirming import ToConfirm, confirm_command
     from bench.cli.loop import Examples
-    from bench.cli.on_bench import OnBench
+    from bench.cli.on_bench import on_each
+    from bench.cli.several_chips import confirm_together_command
     from bench.source import parse_overrides
 
-    known = () if error_map is None else tuple(error_map)
-    asked = ToConfirm(tuple(given(mode)), plan, known, placed, samples)
-    on = OnBench(bench, out, seed, chip, form, parse_overrides(given(at)))
-    confirm_command(network, Examples(data, data_dir), on, asked, as_json)
+    asked = ToConfirm(tuple(given(mode)), plan, tuple(given(error_map)), placed, samples)
+    on = on_each(benches(bench) or ("simulated",), out, seed, chip, form, parse_overrides(given(at)))
+    examples = Examples(data, data_dir)
+    if len(on) > 1:
+        confirm_together_command(network, examples, on, asked, as_json)
+    else:
+        confirm_command(network, examples, on[0], asked, as_json)
 
 
 @app.command()
@@ -340,15 +361,21 @@ def reproduce(
     ] = None,
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for the report and for checkpoints.")] = RUNS
     / "reproduce",
+    data: Annotated[str | None, typer.Option("--data", metavar="NAME", help="Run on this data set only.")] = None,
+    epochs: Annotated[int | None, typer.Option("--epochs", min=1, help="Epochs of each training.")] = None,
+    filters: Annotated[int | None, typer.Option("--filters", min=1, help="Filters of the first convolution.")] = None,
+    draws: Annotated[int | None, typer.Option("--draws", min=1, help="Sets of errors at each error rate.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Run a system of the source papers again and put our figures beside the published ones."""
     from bench.cli.reproduce import Asked, list_command, reproduce_command
+    from bench.reproduce.frame import Size
 
     if name == "list":
         list_command(as_json)
         return
-    reproduce_command(Asked(name, quick, seed, device, data_dir, out), as_json)
+    size = Size(data, epochs, filters, draws)
+    reproduce_command(Asked(name, quick, seed, device, data_dir, out, size), as_json)
 
 
 @app.command()
@@ -381,9 +408,12 @@ def sweep(
     from bench.cli.sweep import ReportOptions, SweepOptions, list_command, report_command, sweep_command
 
     options = SweepOptions(file, out, workers, scheduler, slurm, retry)
+    asked = ReportOptions(tuple(given(result)), against, plot, csv)
     if report:
-        report_command(options, ReportOptions(tuple(given(result)), against, plot, csv), as_json)
-    elif dry_run:
+        report_command(options, asked, as_json)
+        return
+    asked.refuse_without_report()
+    if dry_run:
         list_command(options, as_json)
     else:
         sweep_command(options, as_json)

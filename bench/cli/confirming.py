@@ -89,7 +89,6 @@ class ToConfirm:
 
 def confirm_command(path: Path, examples: Examples, on: OnBench, asked: ToConfirm, as_json: bool) -> None:
     """Predict the accuracy on silicon, infer, and say whether it came out as predicted."""
-    from bench.attribution import cause_lines
     from bench.confirming import Confirming, Wanted
     from data.networks import load_network
     from models.prediction import InferenceMode
@@ -100,23 +99,29 @@ def confirm_command(path: Path, examples: Examples, on: OnBench, asked: ToConfir
     reporter = Reporter(as_json)
     with on.open(reporter) as runs:
         result = Confirming(runs, wanted).confirm(on.fresh)
-    table = [("accuracy in software", f"{result['software_accuracy']:.2%}")]
+    lines = [*confirmed_lines(result), ("plan", result["plan_file"]), ("run file", result["run_file"])]
+    reporter.result(result, lines, f"{network.name} on {data.name}, chip {result['chip_id']}")
+
+
+def confirmed_lines(result: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What came of a confirmation, as lines of a table for a person."""
+    from bench.attribution import CAUSES, TYPES, cause_lines
+
+    lines = [("accuracy in software", f"{result['software_accuracy']:.2%}")]
     for mode, facts in result["modes"].items():
         predicted = facts["predicted"]
         span = f"{predicted['mean']:.2%} (95 %: {predicted['low']:.2%} to {predicted['high']:.2%})"
-        table.append((f"predicted, {mode}", span))
+        lines.append((f"predicted, {mode}", span))
         verdict = "inside" if facts["inside"] else "OUTSIDE"
-        table.append((f"measured, {mode}", f"{facts['measured']:.2%}, {verdict}"))
+        lines.append((f"measured, {mode}", f"{facts['measured']:.2%}, {verdict}"))
     errors = result["errors"]
-    table += [
-        ("stuck cells of the chip", str(result["stuck_cells"])),
-        ("wrong weights, by cause", ", ".join(f"{errors[name]} {name}" for name in ("stuck", "programming", "read"))),
-        ("by type", ", ".join(f"{errors[name]} of {name}" for name in ("type1", "type2", "type3"))),
+    return [
+        *lines,
+        ("stuck cells", str(result["stuck_cells"])),
+        ("wrong weights, by cause", ", ".join(f"{errors[name]} {name}" for name in CAUSES)),
+        ("by type", ", ".join(f"{errors[name]} of {name}" for name in TYPES)),
         *cause_lines(result["layers"]),
-        ("plan", result["plan_file"]),
-        ("run file", result["run_file"]),
     ]
-    reporter.result(result, table, f"{network.name} on {data.name}, chip {result['chip_id']}")
 
 
 def parsed_modes(names: tuple[str, ...]) -> tuple[InferenceMode, ...]:
@@ -164,4 +169,4 @@ def _swept(result: Mapping[str, Any]) -> list[tuple[str, str]]:
     return lines
 
 
-__all__ = ["BOTH", "Inferring", "ToConfirm", "confirm_command", "infer_command", "inferred_lines"]
+__all__ = ["BOTH", "Inferring", "ToConfirm", "confirm_command", "confirmed_lines", "infer_command", "inferred_lines"]

@@ -54,6 +54,13 @@ class OnBench:
             yield runs
 
 
+def on_each(
+    sources: Sequence[str], out: Path, seed: int, chip: str, form: bool, at: Mapping[str, float]
+) -> list[OnBench]:
+    """Benches that share their settings; the simulated ones among them differ by their seeds."""
+    return [OnBench(source, out, seed + number, chip, form, at) for number, source in enumerate(sources)]
+
+
 @contextmanager
 def open_together(wanted: Sequence[OnBench], stages: Stages) -> Iterator[tuple[StagedRuns, ...]]:
     """Connect to benches, with Ctrl-C as a stop of all of them; whatever ends the block, each is switched off.

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
 
 from models.exceptions import UserMistake
 
 BenchOption = Annotated[
-    str,
+    list[Path] | None,
     typer.Option(
         "--bench",
         metavar="FILE",
@@ -65,6 +65,9 @@ ModeOption = Annotated[
 PlanOption = Annotated[
     Path | None, typer.Option("--plan", metavar="FILE", help="Plan that 'rram-bench map' wrote; else one is made.")
 ]
+PlacedOption = Annotated[
+    bool, typer.Option("--placed/--plain", help="Keep weights away from stuck and weak cells that are known.")
+]
 SamplesOption = Annotated[
     int | None, typer.Option("--samples", min=1, metavar="N", help="Only the first N samples of the test set.")
 ]
@@ -74,9 +77,20 @@ FormOption = Annotated[
 NetworkArgument = Annotated[Path, typer.Argument(metavar="NETWORK", help="Network file (.safetensors) of ours.")]
 
 
-def given(values: list[str] | None) -> list[str]:
+Given = TypeVar("Given")
+
+
+def given(values: list[Given] | None) -> list[Given]:
     """What an option was given, where it may be given several times."""
     return [] if values is None else values
+
+
+def one_bench(paths: list[Path] | None, command: str, default: str = "simulated") -> str:
+    """The bench of a command that takes one. Raises UserMistake for several: none of them is left out silently."""
+    named = benches(paths)
+    if len(named) > 1:
+        raise UserMistake(f"{command} takes one chip; give one --bench, not {len(named)}: {', '.join(named)}")
+    return named[0] if named else default
 
 
 def benches(paths: list[Path] | None) -> tuple[str, ...]:

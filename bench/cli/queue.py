@@ -15,6 +15,7 @@ from bench.cli.options import (
     SeedOption,
     SettingsOption,
     given,
+    one_bench,
     parse_settings,
 )
 
@@ -34,7 +35,7 @@ QUEUE = Path("queue")
 @queue_app.command("add")
 def add_command(
     procedure: Annotated[str, typer.Argument(metavar="PROCEDURE", help="Name of the procedure.")],
-    bench: BenchOption = "simulated",
+    bench: BenchOption = None,
     settings: SettingsOption = None,
     cells: CellsOption = None,
     at: AtOption = None,
@@ -51,8 +52,8 @@ def add_command(
     from bench.source import parse_overrides
 
     reporter = Reporter(as_json)
-    parsed = parse_settings(settings)
-    item = Queue(queue).add(procedure, bench, parsed, cells, parse_overrides(given(at)), seed, out, reporter.note)
+    parsed, source = parse_settings(settings), one_bench(bench, "queue add")
+    item = Queue(queue).add(procedure, source, parsed, cells, parse_overrides(given(at)), seed, out, reporter.note)
     reporter.result(_plain(item), [_row(item)], "added to the queue")
 
 

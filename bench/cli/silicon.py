@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from bench.mapping import Plan
     from bench.placement import Harm
     from bench.programming import Cost
-    from data.runs import Run
     from models.integer import IntegerNetwork
 
 ARRAY = Geometry(32, 32)
@@ -110,7 +109,7 @@ def _map_on_several(network: IntegerNetwork, wanted: MapOptions, reporter: Repor
         raise UserMistake("--rows and --cols are of one array; with several chips each bench file has its own")
     configs = [bench_config(bench) for bench in wanted.benches]
     arrays = [config.geometry for config in configs]
-    known = _error_maps(wanted.runs, [config.chip.id for config in configs])
+    known = error_maps(wanted.runs, [config.chip.id for config in configs])
     for config, one in zip(configs, known, strict=True):
         if one is not None:
             one.check(config.geometry, config.chip.id)
@@ -165,24 +164,13 @@ def _map_on_several(network: IntegerNetwork, wanted: MapOptions, reporter: Repor
     reporter.result(values, lines, plan.network)
 
 
-def _error_maps(runs: Sequence[Path], ids: Sequence[str | None]) -> list[ErrorMap | None]:
-    """What runs say of each chip; they are matched by its name."""
-    from bench.error_map import error_map
+def error_maps(runs: Sequence[Path], ids: Sequence[str | None]) -> list[ErrorMap | None]:
+    """What runs say of each chip that a bench file names; they are matched by these names."""
+    from bench.error_map import error_map, runs_of_chips
     from data.runs import open_run
 
-    of_chip: dict[str, list[Run]] = {}
-    for path in runs:
-        run = open_run(path)
-        chip_id = str(run.attributes.get("chip_id"))
-        if chip_id not in ids:
-            named = ", ".join(each for each in ids if each is not None)
-            raise UserMistake(
-                f"{path} is of chip {chip_id}, and the bench files name {named if named else 'none'}; each names its "
-                "chip as id in [chip]"
-            )
-        of_chip.setdefault(chip_id, []).append(run)
-    maps = {chip_id: error_map(own) for chip_id, own in of_chip.items()}
-    return [None if chip_id is None else maps.get(chip_id) for chip_id in ids]
+    of_chips = runs_of_chips(runs, ids, "the bench files name", "; each names its chip as id in [chip]")
+    return [error_map([open_run(path) for path in own]) if own else None for own in of_chips]
 
 
 def _config(wanted: MapOptions, known: ErrorMap | None) -> BenchFile:

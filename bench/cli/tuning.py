@@ -22,6 +22,7 @@ from bench.cli.options import (
     SeedOption,
     SettingsOption,
     given,
+    one_bench,
     parse_settings,
 )
 from models.exceptions import UserMistake
@@ -46,7 +47,7 @@ def tune_command(
     network: NetworkArgument,
     data: DataOption = "digits",
     data_dir: DataDirOption = None,
-    bench: BenchOption = "simulated",
+    bench: BenchOption = None,
     settings: SettingsOption = None,
     at: AtOption = None,
     plan: Annotated[
@@ -66,7 +67,7 @@ def tune_command(
     from bench.tuning import tuned_network, tuning_procedure
     from data.runs import open_run
 
-    job = _Job(network, OnBench(bench, out, seed, at=parse_overrides(given(at))), save, as_json)
+    job = _Job(network, OnBench(one_bench(bench, "tune"), out, seed, at=parse_overrides(given(at))), save, as_json)
     training, held_out = job.tasks(data, data_dir, samples, None if plan is None else load_plan(plan))
     procedure = tuning_procedure(training, held_out)
     outcome = job.run(procedure, parse_settings(settings), training.plan_for)
@@ -92,7 +93,7 @@ def learn_command(
     network: NetworkArgument,
     data: DataOption = "digits",
     data_dir: DataDirOption = None,
-    bench: BenchOption = "simulated",
+    bench: BenchOption = None,
     settings: SettingsOption = None,
     at: AtOption = None,
     samples: SamplesOption = None,
@@ -112,19 +113,19 @@ def learn_command(
     from bench.source import parse_overrides, points_of
     from data.runs import open_run
 
-    earlier = None if resume is None else open_run(resume)
+    source, earlier = one_bench(bench, "learn"), None if resume is None else open_run(resume)
     wanted: dict[str, Any] = dict(parse_settings(settings))
     overrides = parse_overrides(given(at))
     if earlier is not None:
         if wanted or overrides:
             raise UserMistake(f"--resume takes everything from {resume}; leave --set and --at out")
-        if OnBench(bench, out, seed).simulated:
+        if OnBench(source, out, seed).simulated:
             raise UserMistake(
                 "--resume goes on with the chip as it stands, and 'simulated' starts a fresh one; "
                 "keep one running with rram-bench simulate, and name its bench file"
             )
         wanted, overrides = json.loads(str(earlier.attributes["parameters"])), points_of(earlier)
-    job = _Job(network, OnBench(bench, out, seed, at=overrides), save, as_json)
+    job = _Job(network, OnBench(source, out, seed, at=overrides), save, as_json)
     training, held_out = job.tasks(data, data_dir, samples, None)
     procedure = learning_procedure(training, held_out)
     last = training.network.layers[-1]

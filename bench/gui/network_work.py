@@ -128,7 +128,13 @@ class Planned:
 
 
 def plan_for(
-    opened: OpenNetwork, config: BenchFile | None, chip_id: str | None, runs: Sequence[Path], placed: bool, asked: bool
+    opened: OpenNetwork,
+    config: BenchFile | None,
+    chip_id: str | None,
+    runs: Sequence[Path],
+    placed: bool,
+    asked: bool,
+    file: Path | None = None,
 ) -> Planned:
     """Lay the network on the array; what is wrong with the runs is part of the answer.
 
@@ -137,9 +143,11 @@ def plan_for(
         runs: that tell of the cells of this chip.
         placed: lay the weights around known defects.
         asked: whether a person waits for it: a large plan is worked out only then.
+        file: plan that was made before; None to make one.
     """
     from bench.error_map import error_map
     from bench.plan_facts import usual_bench, work_out
+    from bench.plan_files import load_plan
 
     at = usual_bench() if config is None else config
     tiles = tiles_of(opened, at.geometry)
@@ -147,9 +155,13 @@ def plan_for(
         known = error_map([open_run(path) for path in runs]) if runs else None
         if known is not None:
             known.check(at.geometry, chip_id)
+        given = None if file is None else load_plan(file)
+        if given is not None:
+            given.check(opened.network, at.geometry, chip_id)
         if tiles > TILES_AT_ONCE and not asked:
             return Planned(opened, None, known, tuple(runs), at.name, "", tiles)
-        return Planned(opened, work_out(opened.network, at, known, placed), known, tuple(runs), at.name, "", tiles)
+        facts = work_out(opened.network, at, known, placed, given)
+        return Planned(opened, facts, known, tuple(runs), at.name, "", tiles)
     except UserMistake as error:
         return Planned(opened, None, None, tuple(runs), at.name, str(error), tiles)
 
@@ -240,8 +252,9 @@ class ToInfer:
 
         That nothing can be predicted is part of the answer: it does not keep anybody from inferring.
         """
-        from bench.confirming import known_by, predict_on_chip
+        from bench.confirming import known_by
         from bench.loop import PREDICTION_DRAWS, predict_silicon
+        from bench.predicting import predict_measured
 
         network, data, modes = self.opened.network, self.data(), self.modes
         draws = PREDICTION_DRAWS * len(modes)
@@ -256,9 +269,8 @@ class ToInfer:
         try:
             if self.runs:
                 known = known_by(self.runs, self.config.geometry, self.chip_id)
-                found = predict_on_chip(
-                    network, data.test_images, data.test_labels, self.plan, known.chip, modes, self.seed, on_draw
-                )
+                examples = data.test_images, data.test_labels
+                found = predict_measured(network, *examples, [self.plan], [known.chip], modes, self.seed, on_draw)
                 source = f"runs of this chip ({', '.join(path.name for path in self.runs)})"
                 return Foretold({mode.value: one for mode, one in found.items()}, source, "", count)
             device = _device(self.device)
@@ -324,9 +336,15 @@ class ToldStages:
 
 @dataclass(frozen=True)
 class ToConfirm:
-    """A confirmation as it was asked for; ``form_first`` where the chip is fresh from the wafer."""
+    """A confirmation as it was asked for.
+
+    Attributes:
+        plan: one that was opened; None to make one with what is known of the chip.
+        form_first: the chip is fresh from the wafer.
+    """
 
     opened: OpenNetwork
+    plan: Plan | None
     modes: tuple[InferenceMode, ...]
     runs: tuple[Path, ...]
     placed: bool
@@ -341,7 +359,7 @@ class ToConfirm:
 
         data = self.opened.data
         count = len(data.test_labels[: self.samples])
-        wanted = Wanted(self.opened.network, data, self.modes, self.runs, placed=self.placed, samples=self.samples)
+        wanted = Wanted(self.opened.network, data, self.modes, self.runs, self.plan, self.placed, self.samples)
 
         def on_predicted(plan: Plan, found: Mapping[InferenceMode, Prediction]) -> None:
             foretold = Foretold({mode.value: one for mode, one in found.items()}, "the cells of this chip", "", count)
@@ -387,46 +405,3 @@ def mode_lines(found: Mapping[str, Any]) -> str:
         for mode, one in found["modes"].items()
     )
     return "; ".join(lines)
-
-
-@dataclass(frozen=True)
-class ToTune:
-    """A tuning as it was asked for: fit what the host keeps to the sums of this chip."""
-
-    opened: OpenNetwork
-    plan: Plan
-    settings: Mapping[str, Any]
-    samples: int | None
-    out: Path
-
-    def work(self, folder: Path, bench: Bench, stop: StopToken, report: Report) -> tuple[OpenNetwork, dict[str, Any]]:
-        """Tune, save and open the tuned network; the result of the run too."""
-        from bench.inference import inference_task
-        from bench.runner import run
-        from bench.tuning import tuned_network, tuning_procedure
-        from data.atomic import check_writable
-        from data.networks import save_network
-
-        opened, data = self.opened, self.opened.data
-        check_writable(self.out, "network file")
-        training, held_out = (
-            inference_task(opened.network, images, labels, self.plan)
-            for images, labels in (
-                (data.train_images[: self.samples], data.train_labels[: self.samples]),
-                (data.test_images[: self.samples], data.test_labels[: self.samples]),
-            )
-        )
-        training.plan_for(bench.chip)
-        procedure = tuning_procedure(training, held_out)
-        parameters = procedure.parse(self.settings)
-        outcome = run(procedure, parameters, bench, folder, on_step=report, on_state=report, stop=stop)
-        tuned = tuned_network(opened.network, open_run(outcome.run_file))
-        provenance = {
-            "tuned_from": opened.network.sha256,
-            "chip_id": bench.chip.chip_id,
-            "run": outcome.run_file.name,
-            "data": data.name,
-        }
-        save_network(self.out, tuned, provenance)
-        accuracy = tuned.accuracy(data.test_images, data.test_labels)
-        return OpenNetwork(tuned, data, accuracy, self.out), dict(outcome.result)

@@ -349,6 +349,10 @@ def test_map_and_infer_on_several_benches(
         (("map", "network.safetensors", "--rows", "8"), "each bench file has its own"),
         (("map", "network.safetensors", "--error-map", "a.h5"), "is of chip CHIP-7, and the bench files name SIM-"),
         ((*infer, "--plan", "plan.json", "--sweep"), "--sweep takes one chip"),
+        *(
+            (line.split(), f"{line.split()[0]} takes one chip; give one --bench, not 2: {files[0]}, ")
+            for line in ("tune network.safetensors", "learn network.safetensors", "run forming", "check", "safe")
+        ),
         ((*infer, "--plan", "plan.json", "--bench", files[0]), "it is for several chips"),
         ((*infer, "--plan", "plan.json", "--bench", files[1], "--bench", files[0]), "for an array of 32 x 32 cells"),
     ):
