@@ -97,32 +97,49 @@ def spread_and_shifted(base: DeviceModel, drawn: Mapping[str, float]) -> Mapping
 
 
 def error_rates(hidden: DeviceModel, runs: Sequence[Run]) -> Mapping[str, float]:
-    """Rates of inverted signs at each condition, and of senses that are wrong together and by themselves at the first.
-
-    Two senses share all but the noise, so that both are wrong with the probability of two correlated normal deviates.
-    """
-    from scipy import stats
-
+    """Rates of inverted signs at each condition; of senses that are wrong together, and by themselves, at the first."""
     from calibration.bit_error_runs import model_at, read_errors
-    from models.errors import Populations, ternary
-    from models.sense import overdrive_ratio
+    from models.errors import ternary
 
     (run,) = runs
     listed = read_errors(run).conditions
     models = [model_at(hidden, at) for at in listed]
     rates = [ternary(model, at["sense_vdd_v"], at["window_s"]).type1 for model, at in zip(models, listed, strict=True)]
-    first, overdrive = models[0], overdrive_ratio(models[0].sense, listed[0]["sense_vdd_v"])
-    populations = Populations.of(first)
-    shared = math.hypot(populations.lrs.sigma, populations.hrs.sigma, first.sense.offset_sigma / overdrive)
-    noise = first.sense.noise_sigma / overdrive
-    limit, common = -populations.gap / math.hypot(shared, noise), shared**2 / (shared**2 + noise**2)
-    both = float(stats.multivariate_normal([0.0, 0.0], [[1.0, common], [common, 1.0]]).cdf([limit, limit]))
-    alone = float(stats.norm.cdf(limit)) - both
+    both, alone = wrong_senses(models[0], listed[0]["sense_vdd_v"])
     return {
         **{f"condition{index}.type1": rate for index, rate in enumerate(rates)},
         "read_error.random_rate": both,
         "read_error.transient_rate": alone,
     }
+
+
+def wrong_senses(model: DeviceModel, vdd_v: float) -> tuple[float, float]:
+    """Chance that two senses of a weight are both wrong, and that one is and the other is not, half of it.
+
+    Two senses share the cell and the offset, and not the noise. For a given difference of the logarithms of the
+    crossing times both are wrong with the chance of two correlated normal deviates, Phi(h) - 2 T(h, a) with Owen's
+    function T (Annals of Mathematical Statistics 27, 1956), and 2 T(h, a) is half the chance that they differ. Near a
+    tie the access transistor counts beside the device: times differ less than resistances, noise decides more often.
+    """
+    from scipy import special, stats
+
+    from models.errors import Populations
+    from models.sense import crossing_time_s, overdrive_ratio
+
+    overdrive, populations = overdrive_ratio(model.sense, vdd_v), Populations.of(model)
+    offset, noise = model.sense.offset_sigma / overdrive, model.sense.noise_sigma / overdrive
+    deviate = np.arange(-7.0, 7.0, 0.01)
+    share = stats.norm.pdf(deviate)
+    share /= share.sum()
+    lrs, hrs = (
+        np.log(crossing_time_s(model.sense, np.exp(one.log_median + one.sigma * deviate), vdd_v))
+        for one in (populations.lrs, populations.hrs)
+    )
+    limit = -(hrs - lrs[:, None]) / math.hypot(offset, noise)
+    common = offset**2 / (offset**2 + noise**2)
+    apart = 2.0 * special.owens_t(limit, math.sqrt((1.0 - common) / (1.0 + common)))
+    alone = float(share @ apart @ share)
+    return float(share @ special.ndtr(limit) @ share) - alone, alone
 
 
 CAMPAIGNS: Mapping[str, Campaign] = {

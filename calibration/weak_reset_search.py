@@ -40,16 +40,19 @@ _FEWEST_SIMULATED, _MOST_SIMULATED = 128, 1024
 _SIMULATED_WIDE = 256
 _WIDE, _NARROW = 120, 240
 """Populations in each round of the search."""
-_AT_ESTIMATE, _AROUND_ESTIMATE = 150, 150
-"""Populations in the bootstrap."""
+_AT_ESTIMATE, _PAIRS_AROUND = 150, 120
+"""Populations, and pairs of them, in the bootstrap."""
 _ROUNDS_WIDE, _ROUNDS_NARROW = 6, 4
 _NARROW_SIGMAS = 2.5
 _CURVED = 0.15
 """Half widths of the search from which the map from parameters to statistics is taken as quadratic."""
 _FURTHEST = 1.6
 """How far a solution may lie from the middle of the populations that the map was fitted to, in half widths."""
-_AROUND = 2.0
-"""How far around the estimate the bootstrap goes, in standard errors of independent directions."""
+_AROUND = 1.0
+"""How far around the estimate the pairs lie, in standard errors of independent directions: about as far as the truth.
+Over twice as far the solution, which ends where its map does, answers up to a tenth more weakly."""
+_FAR = 2.0
+"""Standard errors within which the map has to be known, and that a bias may be large."""
 _STEPS = 30
 _DRAWINGS = 100
 _CURVE = KNEE | {"slope1_scale"}
@@ -319,38 +322,46 @@ def _bootstrap(
     Returns:
         Estimate without the bias, its covariance, and the degrees of freedom of its widths.
     """
-    map_ = found.map
+    map_, bounds = found.map, _bounds(free)
     # populations of another size than the measured one scatter as that would
     resized = np.sqrt(devices / measured_devices)
     # no further than the map is known, where the data say so little that the search had to stay narrower than that
-    known = np.minimum(1.0, map_.width / (_AROUND * np.sqrt(np.diag(found.covariance))))
+    known = np.minimum(1.0, map_.width / (_FAR * np.sqrt(np.diag(found.covariance))))
     root = known[:, None] * np.linalg.cholesky(found.covariance)
 
-    def solved(points: Floats, shape: Floats) -> Floats:
-        # in the coordinates of the root; mean statistics are linear combinations of the columns of ``shape``
-        outcome = np.array([_population(setting, _section(start, free, point), devices, rng) for point in points])
-        mean = shape @ (np.linalg.pinv(shape) @ outcome)
-        places, _ = map_.solve(mean + (outcome - mean) * resized, 2.0 * _FURTHEST)
+    def solved(outcome: Floats) -> Floats:
+        # in the coordinates of the root
+        places, _ = map_.solve(outcome, 2.0 * _FURTHEST)
         made: Floats = np.linalg.solve(root, (map_.centre + map_.width * places - centre).T).T
         return made
 
-    # bias and scatter are those at the estimate: where the answer is not quadratic, the constant of a regression around
-    # it is another, of pink_alpha by a third of a standard error
-    here = solved(np.repeat(centre[None], _AT_ESTIMATE, axis=0), np.ones((_AT_ESTIMATE, 1)))
-    x = rng.uniform(-_AROUND, _AROUND, (_AROUND_ESTIMATE, len(free)))
-    points = np.clip(centre + x @ root.T, *_bounds(free))
-    x = np.linalg.solve(root, (points - centre).T).T
-    # independent coordinates: products of two of them, which are left out, do not shift the slopes
-    design = _design(x, [(place, place) for place in range(len(free))])
-    coefficients, *_ = np.linalg.lstsq(design, solved(points, design), rcond=None)
+    def drawn(points: Floats, seeds: Sequence[int]) -> Floats:
+        return np.array(
+            [
+                _population(setting, _section(start, free, point), devices, np.random.default_rng(seed))
+                for point, seed in zip(points, seeds, strict=True)
+            ]
+        )
+
+    seeds = rng.integers(0, 2**62, _AT_ESTIMATE + _PAIRS_AROUND).tolist()
+    at_estimate = drawn(np.repeat(centre[None], _AT_ESTIMATE, axis=0), seeds[:_AT_ESTIMATE])
+    mean = at_estimate.mean(axis=0)
+    here = solved(mean + (at_estimate - mean) * resized)
+    # two populations of the same random numbers, one on either side: most of the noise is in both, and so is what bends
+    away = rng.uniform(-_AROUND, _AROUND, (_PAIRS_AROUND, len(free))) @ root.T
+    sides = [np.clip(centre + sign * away, *bounds) for sign in (1.0, -1.0)]
+    one, other = (solved(drawn(points, seeds[_AT_ESTIMATE:])) for points in sides)
+    apart = np.linalg.solve(root, (sides[0] - sides[1]).T).T
+    coefficients, *_ = np.linalg.lstsq(apart, one - other, rcond=None)
     # rows are what is asked for, columns what it is made of
-    back = np.linalg.inv(coefficients[1 : 1 + len(free)].T)
-    value = np.clip(-back @ here.mean(axis=0), -_AROUND, _AROUND)
+    back = np.linalg.inv(coefficients.T)
+    value = np.clip(-back @ here.mean(axis=0), -_FAR, _FAR)
     # the bias is itself known from so many simulated devices only
     counted = measured_devices / (devices * _AT_ESTIMATE)
     covariance = back @ np.cov(here, rowvar=False) @ back.T * (1.0 + counted)
     # relative variances of a width: that of the scatter, and that of the slope
-    doubt = 0.5 / (_AT_ESTIMATE - 1) + 1.0 / float((x**2).sum(axis=0).mean())
+    left = (one - other - apart @ coefficients).var(axis=0) / here.var(axis=0)
+    doubt = 0.5 / (_AT_ESTIMATE - 1) + float(left.mean() / (apart**2).sum(axis=0).mean())
     return centre + root @ value, root @ covariance @ root.T, 0.5 / doubt
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -27,6 +26,7 @@ from data.device_files import default_device
 from models.device_model import SCHEMA
 from models.errors import Populations
 from models.exceptions import UserMistake
+from models.sense import SenseAmplifiers, margins
 
 KEY = "weak_reset.slope1_scale"
 
@@ -54,11 +54,15 @@ def test_the_true_error_rates_are_those_of_two_senses(monkeypatch: pytest.Monkey
     monkeypatch.setattr("calibration.bit_error_runs.read_errors", lambda run: SimpleNamespace(conditions=[at]))
     monkeypatch.setattr("calibration.bit_error_runs.model_at", lambda hidden, condition: hidden)
     rates = error_rates(model, [ANY])
-    cells, rng = 400_000, np.random.default_rng(7)
-    populations = Populations.of(model)
+    rng, populations = np.random.default_rng(7), Populations.of(model)
     assert populations.gap == pytest.approx(Populations.of(default_device().model).gap - 0.3)
-    spread = math.hypot(populations.lrs.sigma, populations.hrs.sigma, 0.1)
-    wrong = populations.gap + spread * rng.standard_normal(cells) + 0.2 * rng.standard_normal((2, cells)) < 0.0
+    # weights of +1 sensed by the simulated chip's own amplifiers, each with an offset of its own
+    rows, cols = 20, 20_000
+    both = (populations.hrs, populations.lrs)
+    log_r = [one.log_median + one.sigma * rng.standard_normal((rows, cols)) for one in both]
+    cells = margins(model.sense, np.exp(np.stack(log_r, axis=-1)), 1.2, 5e-6)
+    amplifiers = SenseAmplifiers(model.sense, rng.standard_normal(cols))
+    wrong = amplifiers.read(cells, 1.2, 2, rng) != 1
     # 5 % of 400 000 cells: to 0.7 %, and half a percent that differ: to 2 %
     assert rates["read_error.random_rate"] == pytest.approx(wrong.all(axis=0).mean(), rel=0.03)
     assert rates["read_error.transient_rate"] == pytest.approx(0.5 * (wrong[0] != wrong[1]).mean(), rel=0.06)
