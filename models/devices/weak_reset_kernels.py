@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 Singles = NDArray[np.float32]
 
-BLOCK = 4096
+BLOCK = 65536
 """Pairs that are worked on together."""
 
 PINK_STEPS = 4096.0
@@ -35,7 +35,7 @@ _NONE, _FIRST = np.int32(0), np.int32(1)
 _ROUND = np.float32(65536.5)
 """Added before the digits are cut off: a multiple of 2^16, which a number of 16 bits forgets, and a half."""
 
-DENSE = 5
+DENSE = 7
 """All pairs of a block are worked on where at least one in so many is pulsed."""
 
 BITS = 4
@@ -143,29 +143,22 @@ def _pulsed(counts: Any) -> Any:
     return total
 
 
-@njit(fastmath=True, cache=True)
-def _put_together(counts: Any, powers: Singles, lost: Singles) -> None:
-    """Share that is lost, from those of powers of two; with the sign of the count, so that it says which device too."""
-    one, two, four, eight = powers[0], powers[1], powers[2], powers[3]
-    left_2, left_4, left_8 = ONE - two, ONE - four, ONE - eight
-    for j in range(len(counts)):
-        count = counts[j]
-        number = np.int32(abs(count))
-        # exact where nearly nothing is lost
-        share = one if number & np.int32(1) else ZERO
-        share = share * left_2 + two if number & np.int32(2) else share
-        share = share * left_4 + four if number & np.int32(4) else share
-        share = share * left_8 + eight if number & np.int32(8) else share
-        lost[j] = -share if count < 0 else share
+@njit(inline="always")
+def _put_together(count: Any, powers: Any) -> Any:
+    """Share that so many pulses take away, from those of powers of two."""
+    number = np.int32(abs(count))
+    # exact where nearly nothing is lost
+    share = powers[0] if number & np.int32(1) else ZERO
+    share = share * (ONE - powers[1]) + powers[1] if number & np.int32(2) else share
+    share = share * (ONE - powers[2]) + powers[2] if number & np.int32(4) else share
+    return share * (ONE - powers[3]) + powers[3] if number & np.int32(8) else share
 
 
 @njit(fastmath=True, cache=True)
 def _look_up(counts: Any, table: Singles, lost: Singles) -> None:
-    """The same for any number of pulses."""
+    """The same for any number of pulses, in a loop of its own: no vectors can be made of it."""
     for j in range(len(counts)):
-        count = counts[j]
-        share = table[abs(count)]
-        lost[j] = -share if count < 0 else share
+        lost[j] = table[abs(counts[j])]
 
 
 @njit(fastmath=True, cache=True)
@@ -190,30 +183,67 @@ def _drift(sign: Any, stress: Singles, slope1: Any, knee: Any, slope2: Any, diff
         difference[j] += sign * (slope1[j] * min(t, k) + slope2[j] * max(t - k, ZERO))
 
 
-@njit(fastmath=True, cache=True)
-def _wander(first: Any, key: Any, scale: Any, lost: Singles, left: Any, right: Any, difference: Singles) -> None:
+@njit(inline="always")
+def _wander(j: Any, turned: Any, share: Any, word: Any, scale: Any, left: Any, right: Any, difference: Singles) -> None:
     """A process of the 1/f noise: its next value in the device that is pulsed."""
-    one, other = key
-    for j in range(len(lost)):
-        share, bl, blb = lost[j], left[j], right[j]
-        turned = share < ZERO
-        value = _stepped(np.float32(blb if turned else bl), abs(share), _word(first + np.uint32(j), one, other))
-        bl, blb = (bl, value) if turned else (value, blb)
-        left[j], right[j] = bl, blb
-        difference[j] += scale * (np.float32(bl) - np.float32(blb))
+    bl, blb = left[j], right[j]
+    value = _stepped(np.float32(blb if turned else bl), share, word)
+    bl, blb = (bl, value) if turned else (value, blb)
+    left[j], right[j] = bl, blb
+    difference[j] += scale * (np.float32(bl) - np.float32(blb))
 
 
 @njit(fastmath=True, cache=True)
-def _switch(first: Any, high: Any, low: Any, settled: Any, lost: Singles, left: Any, right: Any) -> None:
+def _wander_few(
+    first: Any, key: Any, scale: Any, counts: Any, powers: Singles, left: Any, right: Any, difference: Singles
+) -> None:
+    one, other = key
+    shares = powers[0], powers[1], powers[2], powers[3]
+    for j in range(len(counts)):
+        count, word = counts[j], _word(first + np.uint32(j), one, other)
+        _wander(j, count < _NONE, _put_together(count, shares), word, scale, left, right, difference)
+
+
+@njit(fastmath=True, cache=True)
+def _wander_many(
+    first: Any, key: Any, scale: Any, counts: Any, lost: Singles, left: Any, right: Any, difference: Singles
+) -> None:
+    one, other = key
+    for j in range(len(counts)):
+        count, word = counts[j], _word(first + np.uint32(j), one, other)
+        _wander(j, count < _NONE, lost[j], word, scale, left, right, difference)
+
+
+@njit(inline="always")
+def _switch(j: Any, count: Any, share: Any, settled: Any, high: Any, low: Any, left: Any, right: Any) -> None:
     """The next RTN value in the device that is pulsed."""
-    for j in range(len(lost)):
-        share, bl, blb = lost[j], left[j], right[j]
-        turned, place = share < ZERO, np.uint32(first + np.uint32(j))
-        old = blb if turned else bl
-        drawn = _switched(old, abs(share), settled, _word(place, high[0], high[1]), _word(place, low[0], low[1]))
-        value = drawn if share != ZERO else old
-        left[j] = bl if turned else value
-        right[j] = value if turned else blb
+    bl, blb, turned = left[j], right[j], count < _NONE
+    old = blb if turned else bl
+    drawn = _switched(old, share, settled, high, low)
+    value = drawn if count != _NONE else old
+    left[j] = bl if turned else value
+    right[j] = value if turned else blb
+
+
+@njit(fastmath=True, cache=True)
+def _switch_few(
+    first: Any, high: Any, low: Any, settled: Any, counts: Any, powers: Singles, left: Any, right: Any
+) -> None:
+    shares = powers[0], powers[1], powers[2], powers[3]
+    for j in range(len(counts)):
+        count, place = counts[j], np.uint32(first + np.uint32(j))
+        one, other = _word(place, high[0], high[1]), _word(place, low[0], low[1])
+        _switch(j, count, _put_together(count, shares), settled, one, other, left, right)
+
+
+@njit(fastmath=True, cache=True)
+def _switch_many(
+    first: Any, high: Any, low: Any, settled: Any, counts: Any, lost: Singles, left: Any, right: Any
+) -> None:
+    for j in range(len(counts)):
+        count, place = counts[j], np.uint32(first + np.uint32(j))
+        one, other = _word(place, high[0], high[1]), _word(place, low[0], low[1])
+        _switch(j, count, lost[j], settled, one, other, left, right)
 
 
 @njit(fastmath=True, cache=True)
@@ -267,34 +297,35 @@ def kernels(processes: int) -> tuple[Any, Any, Any]:
             weights[i] = np.int8(1) if evaluate_one(at, 0, i) > evaluate_one(at, 1, i) else np.int8(-1)
 
     @compiled
-    def share_lost(counts: Any, table: Tables, k: int, lost: Singles) -> None:
-        if table.lost.shape[1] <= 1 << BITS:
-            _put_together(counts, table.powers[k], lost)
-        else:
-            _look_up(counts, table.lost[k], lost)
-
-    @compiled
     def pulse_all(
         first: int, last: int, pulses: Any, key: np.uint64, table: Tables, at: Pairs, weights: Any, space: Any
     ) -> None:
         counts, part, start = pulses[first:last], slice(first, last), np.uint32(first)
         lost, difference = space[0, : last - first], space[1, : last - first]
+        few = table.lost.shape[1] <= 1 << BITS
         _compare_bases(at.base[0, part], at.base[1, part], difference)
         _stress(counts, table.stress[0], at.stress[0, part], at.stress[1, part])
         for device in range(2):
             sign, slope1, slope2 = np.float32(1 - 2 * device), at.slope1[device, part], at.slope2[device, part]
             _drift(sign, at.stress[device, part], slope1, at.knee[device, part], slope2, difference)
         for k in range(processes):
-            share_lost(counts, table, k, lost)
-            _wander(start, _key(key, k), at.scales[k], lost, at.pink[k, 0, part], at.pink[k, 1, part], difference)
-        share_lost(counts, table, processes, lost)
+            stream, scale, bl, blb = _key(key, k), at.scales[k], at.pink[k, 0, part], at.pink[k, 1, part]
+            if few:
+                _wander_few(start, stream, scale, counts, table.powers[k], bl, blb, difference)
+            else:
+                _look_up(counts, table.lost[k], lost)
+                _wander_many(start, stream, scale, counts, lost, bl, blb, difference)
         high, low, rtn_bl, rtn_blb = _key(key, processes), _key(key, processes + 1), at.rtn[0, part], at.rtn[1, part]
-        _switch(start, high, low, table.settled[0], lost, rtn_bl, rtn_blb)
+        if few:
+            _switch_few(start, high, low, table.settled[0], counts, table.powers[processes], rtn_bl, rtn_blb)
+        else:
+            _look_up(counts, table.lost[processes], lost)
+            _switch_many(start, high, low, table.settled[0], counts, lost, rtn_bl, rtn_blb)
         _add_rtn(at.ceiling[0, part], at.ceiling[1, part], rtn_bl, rtn_blb, difference)
         _weigh(difference, weights[part])
 
     def pulse(pulses: NDArray[np.int32], key: np.uint64, table: Tables, at: Pairs, weights: NDArray[np.int8]) -> None:
-        space = np.empty((2, BLOCK), np.float32)
+        space = np.empty((2, min(BLOCK, len(pulses))), np.float32)
         for first in range(0, len(pulses), BLOCK):
             last = min(first + BLOCK, len(pulses))
             # where the two ways take about the same time
