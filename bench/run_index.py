@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -87,8 +86,3 @@ def _newest_first(listed: ListedRun) -> tuple[bool, float, str]:
     if listed.summary is None:
         return True, 0.0, listed.path.name
     return False, -listed.summary.started.timestamp(), listed.path.name
-
-
-def finished_on(runs: Sequence[ListedRun], chip: str) -> list[ListedRun]:
-    """Those of ``chip`` that nobody writes any more, in their order."""
-    return [each for each in runs if each.summary is not None and each.summary.chip == chip and not each.being_written]

@@ -56,7 +56,8 @@ class AccuracyTable(QWidget):
 
     def refresh(self) -> None:
         """Show what is known now."""
-        study, network = self._study, self._controller.network
+        study = self._study
+        network = self._controller.network if study.at_work is None else study.at_work
         shown = None if study.shown is None else study.shown.answers
         foretold = study.foretold
         for name, label in self._values.items():

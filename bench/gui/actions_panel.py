@@ -83,7 +83,7 @@ ACTIONS = (
     Action(
         RESISTANCE,
         "Measure resistance",
-        lambda cells: f"Measure resistance of {2 * cells} devices",
+        lambda cells: f"Measure {2 * cells} devices",
         lambda points: (points.direct,),
     ),
 )
@@ -193,7 +193,9 @@ class ActionsPanel(QWidget):
         return row
 
     def _start_pattern(self, action: Action, pattern: str) -> None:
-        self.forms[action.procedure.name].put("pattern", pattern)
+        form = self.forms[action.procedure.name]
+        form.put("pattern", pattern)
+        form.put("file", None)  # weights of a file come before any pattern
         self._start(action)
 
     def _start(self, action: Action) -> None:

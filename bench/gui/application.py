@@ -14,7 +14,7 @@ from types import TracebackType
 from PyQt5.QtCore import Qt, QTimer
 from PyQt5.QtWidgets import QApplication
 
-from bench.gui.controller import Entry
+from bench.gui.entries import Entry
 from bench.gui.memory import Memory
 from bench.gui.window import Window
 from bench.session import SIMULATED

@@ -242,6 +242,9 @@ class ArrayMap(FollowsPalette):
 
     def _on_dragged(self, first: QPointF, last: QPointF, add: bool, finished: bool) -> None:
         self.setFocus()
+        if add:
+            # Added to what was selected before the drag, not to where it has been: it may go back.
+            self.selection.put(self._now)
         self.selection.rectangle(self._nearest(first), self._nearest(last), add)
         self._show_selection(keep=finished)
 

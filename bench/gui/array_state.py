@@ -17,6 +17,9 @@ from bench.procedure import Record
 from drivers.chip import OperationKind, Verdict
 from models.cells import Device, Geometry
 
+DEVICE_NAMES = {Device.BL: "BL", Device.BLB: "BLb"}
+"""What the devices of a cell are called on the screen."""
+
 UNKNOWN = -128
 """Code of a weight, or of a cell's forming, that nobody has asked for or looked at."""
 
@@ -180,7 +183,7 @@ class ArrayState:
         target, sensed = int(self.target[row, col]), int(self.sensed[row, col])
         read = "undecided" if sensed == 0 and target != 0 else weight_text(sensed)
         ohms = []
-        for device, name in ((Device.BL, "BL"), (Device.BLB, "BLb")):
+        for device, name in DEVICE_NAMES.items():
             bound = "≤ " if self.in_compliance[row, col, device] else ""
             ohms.append(f"{name} {bound}{si(float(self.resistance_ohm[row, col, device]), 'Ω')}")
         verdict = verdict_text(int(self.verdict[row, col]), int(self.formed[row, col]))

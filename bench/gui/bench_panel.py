@@ -285,7 +285,7 @@ class BenchPanel(QWidget):
         self._show_rails(
             None,
             None,
-            f"UNKNOWN: {why}. Check the instrument, then press Outputs off, or disconnect and connect.",
+            f"UNKNOWN: {why}. Check the instrument, then press Outputs off; after an unplug Reconnect.",
             ALARM,
         )
 

@@ -184,6 +184,9 @@ class CalibrationPanel(QWidget):
         kind, bench = self.fit_kind, self._controller.bench
         listed = () if self._folder.listed is None else self._folder.listed
         fitting = [each for each in listed if each.summary is not None and each.summary.procedure in kind.procedures]
+        bar = self.runs.verticalScrollBar()
+        assert bar is not None
+        place, row = bar.value(), self.runs.currentRow()  # a run that goes on must not move what is looked at
         self.runs.blockSignals(True)
         self.runs.clear()
         taken = False
@@ -196,6 +199,7 @@ class CalibrationPanel(QWidget):
             self._add(each.path, "\n".join(lines(each)), self._ticked.get(each.path, proposed))
         for path in self._tables if kind.tables else ():
             self._add(path, f"{path.name}\nplain table", self._ticked.get(path, True))
+        self.runs.setCurrentRow(row)
         self.runs.blockSignals(False)
         self.runs.setVisible(self.runs.count() > 0)
         self.none.setVisible(self.runs.count() == 0)
@@ -204,6 +208,7 @@ class CalibrationPanel(QWidget):
             f"No runs of {' or '.join(kind.procedures)} in {self._folder.path} yet. Run one in Procedures.{more}"
         )
         self._refresh()
+        bar.setValue(place)
 
     def _add(self, path: Path, text: str, tick: bool) -> None:
         item = QListWidgetItem(text)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.gui.array_state import PULSES, weight_text
+from bench.gui.array_state import DEVICE_NAMES, PULSES, weight_text
 from bench.gui.units import si as write
 from data.run_reading import opened, written_rows
 from data.run_schema import TIME, Column, Table, read_layout
@@ -47,7 +47,6 @@ SILENT: Mapping[str, int] = {"pattern": -1, "in_compliance": 0, "staircase": 0, 
 OWN_NAMES = frozenset({"row", "col", "device", TIME.name})
 ANY = "operations"
 KNOWN = frozenset({ANY, "selection", "cells_done"})
-NAMES = {Device.BL: "BL", Device.BLB: "BLb"}
 
 
 class EventKind(StrEnum):
@@ -96,7 +95,7 @@ class Event:
     @property
     def device_names(self) -> tuple[str, ...]:
         """BL, BLb, both, or none."""
-        return tuple(NAMES[device] for device in self.devices)
+        return tuple(DEVICE_NAMES[device] for device in self.devices)
 
     @property
     def measured(self) -> bool:

@@ -12,11 +12,14 @@ from enum import StrEnum
 from pathlib import Path
 
 from bench.gui.cell_events import Event, events_of
-from bench.run_index import ListedRun, finished_on
+from bench.run_index import ListedRun
 from models.exceptions import UserMistake
 
 LEAST = 2000
 """So many events are looked for at once; older runs follow on demand."""
+
+NAMED = 3
+"""So many files that cannot be read are named."""
 
 KEPT = 200_000
 """Events of cells looked at before that stay in memory."""
@@ -61,13 +64,14 @@ class Histories:
             least: files are read back in time until there are so many events.
         """
         remarks = []
-        going_on = sum(each.being_written for each in runs)
-        if going_on:
-            remarks.append(f"{going_on} being written: what it records is shown when it has ended")
         broken = [each.path.name for each in runs if each.summary is None]
         if broken:
-            remarks.append(f"not readable: {', '.join(broken)}")
-        files = finished_on(runs, chip)
+            more = f" and {len(broken) - NAMED} more, see Runs" if len(broken) > NAMED else ""
+            remarks.append(f"not readable: {', '.join(broken[:NAMED])}{more}")
+        files = [each for each in runs if each.summary is not None and each.summary.chip == chip]
+        going_on = sum(each.being_written for each in files)
+        if going_on:
+            remarks.append("a run is being written: what it has recorded so far is shown")
         blocks: list[tuple[Event, ...]] = []
         looked_at = count = 0
         for each in files:
@@ -91,6 +95,8 @@ class Histories:
             return self._kept[key]
         assert listed.summary is not None
         events = tuple(events_of(listed.path, listed.summary.started.timestamp(), cell))
+        if listed.being_written:
+            return events  # more will come, and may come within the same stamp
         self._kept[key] = events
         # Files without events cost something too.
         self._size += len(events) + 1

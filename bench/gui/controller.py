@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from enum import Enum
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from PyQt5.QtCore import QObject, QTimer, pyqtSignal
 
 from bench.gui.array_state import ArrayState
+from bench.gui.entries import Entry, Outcome
 from bench.gui.jobs import (
     Connected,
     Disconnected,
@@ -23,6 +23,8 @@ from bench.gui.jobs import (
     RunEnd,
     Session,
     Told,
+    done,
+    nothing,
 )
 from bench.gui.selection import Selection
 from bench.gui.worker import Worker
@@ -39,28 +41,8 @@ RUNS = Path("runs")
 POLL_MS = 1500
 SETTLE_MS = 300
 
-SILENT = frozenset({Purpose.RAILS, Purpose.READ})
+SILENT = frozenset({Purpose.RAILS, Purpose.READ, Purpose.WRITE})
 """What has no line in the log, unless it fails."""
-
-
-class Outcome(Enum):
-    """How a line of the log stands."""
-
-    RUNNING = "running"
-    DONE = "done"
-    STOPPED = "stopped"
-    FAILED = "failed"
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A line of the log; a later one with the same ``key`` replaces it."""
-
-    key: object
-    operation: str
-    cells: str
-    text: str
-    outcome: Outcome
 
 
 class Controller(QObject):
@@ -91,6 +73,7 @@ class Controller(QObject):
         selection: cells that actions and procedures work on.
         device: the device file to train and predict with; None for the packaged one.
         folder: where runs are recorded.
+        offs: how often the outputs were asked to be switched off: what was asked for before must not begin after it.
         safe_report: what the instruments said when they were switched off last; None before the first time.
     """
 
@@ -127,12 +110,11 @@ class Controller(QObject):
         self.selection = Selection(Geometry(1, 1))
         self.device: Path | None = None
         self.folder = RUNS
+        self.offs = 0
         self.safe_report: SafeReport | None = None
         self._session = Session()
         self._wire, self._study, self._desk = Worker("bench"), Worker("study"), Worker("desk")
         self._workers = self._wire, self._study, self._desk
-        self._then: dict[Job, Callable[[Any], None]] = {}
-        self._say: dict[Job, Callable[[Any], str]] = {}
         self._asked: dict[str, Job] = {}
         self._running = len(self._workers)
         self._began: dict[Job, float] = {}
@@ -159,6 +141,11 @@ class Controller(QObject):
         """True while nobody waits for the bench or for long work on this computer."""
         return self.busy is None and self.studying is None
 
+    @property
+    def reading(self) -> bool:
+        """True while somebody waits for files to be read, or for what is drawn of them."""
+        return bool(self._asked)
+
     def connect_bench(self, source: str, seed: int) -> None:
         """Connect to a bench file, or to "simulated"."""
         self._begin(self._wire, Job(Purpose.CONNECT, "Connect", lambda *_: self._session.connect(source, seed)))
@@ -174,6 +161,7 @@ class Controller(QObject):
     def outputs_off(self) -> None:
         """Bring the bench to its safe state at once, and stop whatever runs. Never refused."""
         self._safe_asked = True
+        self.offs += 1
         self._wire.urgent(Job(Purpose.SAFE, "Outputs off", lambda *_: self._session.safe_off()), "Outputs off")
 
     def stop(self) -> None:
@@ -214,7 +202,7 @@ class Controller(QObject):
         self,
         title: str,
         work: Callable[[Bench, StopToken, Report], Any],
-        then: Callable[[Any], None] = lambda result: None,
+        then: Callable[[Any], None] = nothing,
         where: str = "",
     ) -> None:
         """Do ``work`` with the connected bench, in its thread; ``then`` gets in the window's what came of it.
@@ -222,26 +210,27 @@ class Controller(QObject):
         However it ends, the outputs are confirmed to be off afterwards.
         """
 
-        def done(stop: StopToken, report: Report) -> object:
+        def with_it(stop: StopToken, report: Report) -> object:
             return work(self._session.bench, stop, report)
 
-        self._begin(self._wire, Job(Purpose.RUN, title, done, where), then)
+        self._begin(self._wire, Job(Purpose.RUN, title, with_it, where, then))
 
     def study(
         self,
         title: str,
         work: Callable[[StopToken, Report], Any],
-        then: Callable[[Any], None] = lambda result: None,
-        say: Callable[[Any], str] = lambda result: "done",
+        then: Callable[[Any], None] = nothing,
+        say: Callable[[Any], str] = done,
+        otherwise: Callable[[str], None] = nothing,
     ) -> None:
         """Do long ``work`` on this computer; ``then`` gets in the window's thread what came of it.
 
         Args:
             say: what the log is to say of it.
+            otherwise: gets there why nothing came of it.
         """
-        job = Job(Purpose.STUDY, title, work)
-        self._say[job] = say
-        self._begin(self._study, job, then)
+        job = Job(Purpose.STUDY, title, work, then=then, otherwise=otherwise, say=say)
+        self._begin(self._study, job)
 
     def read(self, key: str, work: Callable[[], Any], then: Callable[[Any], None]) -> None:
         """Read files off the window's thread, without a line in the log unless it fails.
@@ -252,13 +241,23 @@ class Controller(QObject):
         if not self._closing:
             job: Job
             # What was superseded before its turn came is not read at all.
-            job = Job(Purpose.READ, key, lambda *_: work() if self._asked.get(key) is job else None)
-            earlier = self._asked.pop(key, None)
-            if earlier is not None:
-                self._then.pop(earlier, None)
+            job = Job(Purpose.READ, key, lambda *_: work() if self._asked.get(key) is job else None, then=then)
             self._asked[key] = job
-            self._then[job] = then
             self._desk.submit(job)
+
+    def write(
+        self,
+        title: str,
+        work: Callable[[], Any],
+        then: Callable[[Any], None] = nothing,
+        otherwise: Callable[[str], None] = nothing,
+    ) -> None:
+        """Write something off the window's thread; unlike what is read it is done in any case, also when it closes.
+
+        Args:
+            otherwise: gets in the window's thread why nothing came of it; the log says it too.
+        """
+        self._desk.submit(Job(Purpose.WRITE, title, lambda *_: work(), then=then, otherwise=otherwise))
 
     def use_device(self, file: Path | None) -> None:
         """Train and predict with this device file from now on; None for the packaged one."""
@@ -311,7 +310,7 @@ class Controller(QObject):
         """True once all threads have ended."""
         return self._running == 0
 
-    def _begin(self, worker: Worker, job: Job, then: Callable[[Any], None] = lambda result: None) -> None:
+    def _begin(self, worker: Worker, job: Job) -> None:
         if self._closing:
             return
         present = self.busy if worker is self._wire else self.studying
@@ -322,7 +321,6 @@ class Controller(QObject):
             self.busy = job
         else:
             self.studying = job
-        self._then[job] = then
         self._last_text = ""
         self.busy_changed.emit()
         worker.submit(job)
@@ -402,12 +400,16 @@ class Controller(QObject):
             self.network_changed.emit()
         elif isinstance(result, str):
             text = result
-        elif job in self._say:
-            text = self._say[job](result)
-        then = self._then.pop(job, None)
+        else:
+            text = job.say(result)
+        wanted = self._wanted(job)
         self._end(job, text, outcome)
-        if then is not None and not self._closing:
-            then(result)
+        if wanted:
+            job.then(result)
+
+    def _wanted(self, job: Job) -> bool:
+        """Whether somebody waits for what comes of it: nobody does while it closes, or where more was asked since."""
+        return not self._closing and (job.purpose is not Purpose.READ or self._asked.get(job.title) is job)
 
     def _take_safe_report(self, report: SafeReport) -> tuple[str, Outcome]:
         self._safe_asked = False
@@ -421,6 +423,8 @@ class Controller(QObject):
     def _on_stopped(self, job: Job, text: str) -> None:
         self._end(job, text, Outcome.STOPPED)
         self._confirm_safe(job)
+        if not self._closing:
+            job.otherwise(text)
 
     def _on_failed(self, job: Job, text: str) -> None:
         if job.purpose in (Purpose.CONNECT, Purpose.DISCONNECT):
@@ -430,6 +434,8 @@ class Controller(QObject):
             self.rails_lost.emit(text)
         self._end(job, text, Outcome.FAILED)
         self._confirm_safe(job)
+        if not self._closing:
+            job.otherwise(text)
 
     def _confirm_safe(self, job: Job) -> None:
         """A run that did not complete has switched the outputs off; ask the instruments, and show what they say."""
@@ -438,8 +444,7 @@ class Controller(QObject):
 
     def _end(self, job: Job, text: str, outcome: Outcome) -> None:
         self._on_reported()
-        for known in (self._then, self._say, self._began):
-            known.pop(job, None)
+        self._began.pop(job, None)
         if self._asked.get(job.title) is job:
             del self._asked[job.title]
         if job.purpose is Purpose.RAILS:
@@ -452,6 +457,7 @@ class Controller(QObject):
             self.busy = self.run_state = None
             self.busy_changed.emit()
             if job.purpose is Purpose.RUN and outcome is Outcome.DONE:
+                self._answering = True  # whatever an earlier look at the rails came to
                 self.completed.emit(job)
             self.run_over.emit(job)
         elif job is self.studying:

@@ -217,10 +217,12 @@ class FigureView(QWidget):
             return
         self._drawn = figure, width
         self.caption.setText(figure.caption)
-        self._controller.read(f"Picture of the {self._name}", lambda: picture(figure.figure, width, ratio), self._show)
 
-    def _show(self, image: QImage) -> None:
-        self.picture.setPixmap(QPixmap.fromImage(image))
+        def show(image: QImage) -> None:
+            if figure is self.shown:  # and not of a run that was looked at before
+                self.picture.setPixmap(QPixmap.fromImage(image))
+
+        self._controller.read(f"Picture of the {self._name}", lambda: picture(figure.figure, width, ratio), show)
 
     def _on_open(self) -> None:
         index, make = self.selector.currentIndex(), self._make
@@ -267,7 +269,9 @@ class FigureView(QWidget):
                 figure.figure.savefig(partial, format=path.suffix.lower().removeprefix("."), dpi=SAVED_DPI)
             return path
 
-        self._controller.read("Save picture", work, lambda written: self._controller.tell("Save picture", str(written)))
+        self._controller.write(
+            "Save picture", work, lambda written: self._controller.tell("Save picture", str(written))
+        )
 
 
 class _Enlarged(QWidget):

@@ -9,7 +9,7 @@ from PyQt5.QtCore import QObject, pyqtSignal
 
 from bench.fit_reports import check_report_path, write_fit_report
 from bench.fitting import FitTask, Fitted, fit_apart
-from bench.gui.controller import Controller, Entry, Outcome
+from bench.gui.controller import Controller
 from bench.gui.units import si
 from data.device_files import save_device
 from models.exceptions import UserMistake
@@ -47,7 +47,6 @@ class FitStudy(QObject):
         self.failure = ""
         self.saved: Path | None = None
         self.running = ""
-        controller.logged.connect(self._on_logged)
 
     @staticmethod
     def of(controller: Controller) -> FitStudy:
@@ -62,7 +61,9 @@ class FitStudy(QObject):
             return
         self.running, self.failure = f"Fit {task.kind}", ""
         self.changed.emit()
-        self._controller.study(self.running, lambda stop, report: fit_apart(task, stop, report), self._take, _said)
+        self._controller.study(
+            self.running, lambda stop, report: fit_apart(task, stop, report), self._take, _said, self._on_failed
+        )
 
     def _take(self, fitted: Fitted) -> None:
         self.fitted, self.saved, self.running, self.failure = fitted, None, "", ""
@@ -71,10 +72,9 @@ class FitStudy(QObject):
             self._controller.complain(f"Fit {fitted.task.kind}", "; ".join((_said(fitted), *fit.problems)))
         self.changed.emit()
 
-    def _on_logged(self, entry: Entry) -> None:
-        if self.running and entry.operation == self.running and entry.outcome in (Outcome.FAILED, Outcome.STOPPED):
-            self.running, self.failure = "", entry.text
-            self.changed.emit()
+    def _on_failed(self, why: str) -> None:
+        self.running, self.failure = "", why
+        self.changed.emit()
 
     def refusal(self) -> str:
         """Why there is no device file to save; empty where there is one."""
@@ -97,7 +97,7 @@ class FitStudy(QObject):
             save_device(path, device)
             return path
 
-        self._controller.read(SAVE, work, lambda written: self._on_saved(fitted, written))
+        self._controller.write(SAVE, work, lambda written: self._on_saved(fitted, written))
 
     def _on_saved(self, fitted: Fitted, path: Path) -> None:
         self._controller.tell(SAVE, str(path))
@@ -116,7 +116,7 @@ class FitStudy(QObject):
             check_report_path(path)
             return write_fit_report(path, fitted.task.kind, fitted.fit, fitted.runs, fitted.base)
 
-        self._controller.read(REPORT, work, lambda written: self._controller.tell(REPORT, str(written)))
+        self._controller.write(REPORT, work, lambda written: self._controller.tell(REPORT, str(written)))
 
     def show_outliers(self) -> None:
         """Mark the devices that were left out on the map."""

@@ -13,7 +13,8 @@ from PyQt5.QtGui import QPalette
 from PyQt5.QtWidgets import QVBoxLayout, QWidget
 
 from bench.figures.style import BLUE, GREEN, VERMILION
-from bench.gui.cell_events import NAMES, Event, EventKind
+from bench.gui.array_state import DEVICE_NAMES
+from bench.gui.cell_events import Event, EventKind
 from bench.gui.cell_history import Axis
 from bench.gui.plot_items import SiAxis
 from bench.gui.style import FollowsPalette, note
@@ -105,12 +106,12 @@ class HistoryPlot(FollowsPalette):
             )
             curve.setDownsampling(auto=True, method="peak")
             curve.setClipToView(True)
-            marks.append(_mark(text, colour, NAMES[device]))
+            marks.append(_mark(text, colour, DEVICE_NAMES[device]))
             if open_ones.any():
                 places = x[mine][open_ones]
                 top = np.full(len(places), above)
                 self.plot.plot(places, top, pen=None, symbol="t1", symbolSize=8, symbolBrush=None, symbolPen=pen)
-                marks.append(_mark("△", colour, f"{NAMES[device]} open"))
+                marks.append(_mark("△", colour, f"{DEVICE_NAMES[device]} open"))
         return marks
 
     def _pulses(self, events: Sequence[Event], x: NDArray[np.float64], below: float) -> list[str]:

@@ -223,10 +223,21 @@ class HistoryView(QWidget):
     def _fill(self) -> None:
         events = () if self.history is None else self.history.events
         kinds = FILTERS[self.shown.currentText()]
-        self.model.put([event for event in events if event.kind in kinds])
+        listed, bar = [event for event in events if event.kind in kinds], self.table.verticalScrollBar()
+        assert bar is not None
+        # More of the same cell, of a run that goes on: what somebody looks at stays where it is.
+        more = bool(self.model.events) and listed[: len(self.model.events)] == self.model.events
+        place = bar.value() if more and bar.value() < bar.maximum() else None
+        row = self.table.currentIndex().row() if more else -1
+        self.model.put(listed)
         self.details.setText("")
         self.plot.put(events, Axis(self.axis.currentData()))
-        self.table.scrollToBottom()
+        if row >= 0:
+            self.table.setCurrentIndex(self.model.index(row, 0))
+        if place is None:
+            self.table.scrollToBottom()
+        else:
+            bar.setValue(place)
 
     def _on_row(self, current: QModelIndex, _: QModelIndex) -> None:
         if current.isValid():
@@ -257,7 +268,7 @@ class HistoryView(QWidget):
         def tell(written: Path) -> None:
             self._controller.tell("Save history", f"{len(events)} events; {written}")
 
-        self._controller.read("Save history", work, tell)
+        self._controller.write("Save history", work, tell)
 
 
 def _when(event: Event, form: str) -> str:

@@ -15,7 +15,6 @@ from typing import Any
 
 from bench.config import BenchFile
 from bench.jobs import Job as Prepared
-from bench.mapping import Plan, plan_network
 from bench.procedure import CellMask, Procedure, Step
 from bench.runner import RunResult, run
 from bench.safe import SafeReport
@@ -26,7 +25,6 @@ from data.datasets import Dataset
 from drivers.operating_points import RailVoltages
 from drivers.roles import BoardStatus, ChannelReading, Identity
 from drivers.temperature_role import TemperatureReading
-from models.cells import Geometry
 from models.exceptions import UserMistake
 from models.integer import IntegerNetwork
 
@@ -47,6 +45,16 @@ class Purpose(Enum):
     RUN = "run on the bench"
     STUDY = "work on this computer"
     READ = "read files"
+    WRITE = "write a file"
+
+
+def nothing(result: Any) -> None:
+    """Nobody waits for what comes of a job."""
+
+
+def done(result: Any) -> str:
+    """There is no more to say of it."""
+    return "done"
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,12 +66,18 @@ class Job:
         title: what it is, for the log.
         work: does it; takes a stop token and a place to report steps to. All that it depends on is fixed beforehand.
         cells: which cells it works on, for the log.
+        then: gets in the window's thread what came of it.
+        otherwise: gets there in one line why nothing came of it.
+        say: what the log is to say of what came of it.
     """
 
     purpose: Purpose
     title: str
     work: Callable[[StopToken, Report], object]
     cells: str = ""
+    then: Callable[[Any], None] = nothing
+    otherwise: Callable[[str], None] = nothing
+    say: Callable[[Any], str] = done
 
 
 @dataclass(frozen=True)
@@ -125,10 +139,6 @@ class OpenNetwork:
         """Inputs, then the neurons of each layer."""
         layers = self.network.layers
         return (layers[0].inputs, *(layer.outputs for layer in layers))
-
-    def plan(self, array: Geometry) -> Plan:
-        """How it is laid on an array."""
-        return plan_network(self.network, array)
 
 
 class Session:

@@ -7,8 +7,8 @@ from functools import cache
 import numpy as np
 import pyqtgraph as pg
 from numpy.typing import NDArray
-from PyQt5.QtCore import QRectF, QSize, Qt
-from PyQt5.QtGui import QColor, QPainter, QPaintEvent, QPalette
+from PyQt5.QtCore import QRectF, Qt
+from PyQt5.QtGui import QColor, QPainter, QPaintEvent, QPalette, QResizeEvent
 from PyQt5.QtWidgets import QSizePolicy, QWidget
 
 from bench.gui.array_state import ArrayState
@@ -36,10 +36,6 @@ class Legend(QWidget):
         self._decades = (0, 1)
         self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
 
-    def sizeHint(self) -> QSize:
-        """Two lines high; a scale needs the second for its numbers."""
-        return QSize(20 * self._line, round(2.9 * self._line))
-
     def show_view(self, view: View, state: ArrayState) -> None:
         """Explain ``view`` of ``state``."""
         self._view = view
@@ -49,7 +45,18 @@ class Legend(QWidget):
             values = view.values(state)
             self._decades = decades(values)
             self._entries = [(view.missing, int(np.isnan(values).sum())), (view.infinite, int(np.isinf(values).sum()))]
+        self._fit()
         self.update()
+
+    def resizeEvent(self, a0: QResizeEvent | None) -> None:
+        """As many lines as the new width needs."""
+        super().resizeEvent(a0)
+        self._fit()
+
+    def _fit(self) -> None:
+        """As high as it must be: a narrow map has more lines below it, and never fewer than two."""
+        lowest = max((top for *_, top in self._places()), default=0.0)
+        self.setFixedHeight(round(max(2.9 * self._line, lowest + 1.4 * self._line)))
 
     @property
     def _line(self) -> int:
@@ -61,19 +68,36 @@ class Legend(QWidget):
             return
         painter = QPainter(self)
         painter.setPen(self.palette().color(QPalette.ColorRole.WindowText))
-        left, top = 2.0, 0.2 * self._line
         if isinstance(self._view, LogView):
-            left = self._paint_scale(painter, self._view, left, top)
-            start = left
-        else:
-            start = left
+            self._paint_scale(painter, self._view)
+        for category, count, left, top in self._places():
+            self._paint_entry(painter, category, count, left, top)
+        painter.end()
+
+    def _places(self) -> list[tuple[Category, int, float, float]]:
+        """Each entry with its place: one beside the other, and below where there is no room; beside a scale first."""
+        start, left, top = 2.0, 2.0, 0.2 * self._line
+        if isinstance(self._view, LogView):
+            beside = self._bar.right() + 1.6 * self._line
+            if beside + max(self._entry_width(*entry) for entry in self._entries) <= self.width():
+                start = left = beside
+            else:
+                top += 2.6 * self._line
+        found = []
         for category, count in self._entries:
             wide = self._entry_width(category, count)
             if left > start and left + wide > self.width():
                 left, top = start, top + 1.3 * self._line
-            self._paint_entry(painter, category, count, left, top)
+            found.append((category, count, left, top))
             left += wide
-        painter.end()
+        return found
+
+    @property
+    def _bar(self) -> QRectF:
+        """The scale; its numbers reach beyond its ends."""
+        inset = 1.6 * self._line
+        width = max(4.0 * self._line, min(BAR_WIDTH * self._line, self.width() - 2 * inset))
+        return QRectF(2.0 + inset, 0.2 * self._line, width, 0.9 * self._line)
 
     def _entry(self, category: Category, count: int) -> str:
         return f"{category.label}: {count}"
@@ -88,20 +112,18 @@ class Legend(QWidget):
         place = QRectF(left + 1.4 * self._line, top, self.width(), self._line)
         painter.drawText(place, int(Qt.AlignmentFlag.AlignVCenter), self._entry(category, count))
 
-    def _paint_scale(self, painter: QPainter, view: LogView, left: float, top: float) -> float:
-        """The scale with its numbers below, and what it is beside it; returns where the rest may begin."""
+    def _paint_scale(self, painter: QPainter, view: LogView) -> None:
+        """The scale with its numbers below."""
         low, high = self._decades
-        inset, width, height = 1.2 * self._line, BAR_WIDTH * self._line, 0.9 * self._line
-        bar = QRectF(left + inset, top, width, height)
-        step = width / 256
+        bar = self._bar
+        step = bar.width() / 256
         for index, colour in enumerate(lookup_table(view.colour_map)):
-            part = QRectF(bar.left() + index * step, top, step + 1, height)
+            part = QRectF(bar.left() + index * step, bar.top(), step + 1, bar.height())
             painter.fillRect(part, QColor(*(int(part) for part in colour)))
         painter.drawRect(bar)
         every = max(1, -(-(high - low) // 4))
         for decade in range(low, high + 1, every):
-            x = bar.left() + width * (decade - low) / (high - low)
-            painter.drawLine(int(x), int(top + height), int(x), int(top + height + 0.25 * self._line))
-            place = QRectF(x - 3 * self._line, top + height + 0.3 * self._line, 6 * self._line, self._line)
+            x = bar.left() + bar.width() * (decade - low) / (high - low)
+            painter.drawLine(int(x), int(bar.bottom()), int(x), int(bar.bottom() + 0.25 * self._line))
+            place = QRectF(x - 3 * self._line, bar.bottom() + 0.3 * self._line, 6 * self._line, self._line)
             painter.drawText(place, int(Qt.AlignmentFlag.AlignHCenter), si(10.0**decade, view.unit))
-        return bar.right() + 1.6 * self._line

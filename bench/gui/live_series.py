@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.gui.array_state import DEVICE_NAMES
 from bench.gui.live_tables import DEVICE, INDEX, PROGRESS, LiveTable
 from bench.gui.units import title_of, unit_of, write_quantity
 from data.runs import Column, Table
@@ -292,7 +293,8 @@ def _groups(
         if table.devices is None:
             return [("", rows)]
         keys = {
-            f"({row}, {col}) {Device(device).name}": (row, col, device) for row, col, device in sorted(table.devices)
+            f"({row}, {col}) {DEVICE_NAMES[Device(device)]}": (row, col, device)
+            for row, col, device in sorted(table.devices)
         }
         places = [table.column(column)[rows] for column in DEVICE]
         found = [
@@ -302,6 +304,8 @@ def _groups(
     else:
         described = _described(name, choice.colour, schema)
         flags = {} if described is None or described.flags is None else described.flags
+        if choice.colour == "device":
+            flags = {int(device): title for device, title in DEVICE_NAMES.items()}
         values = table.column(choice.colour)[rows]
         codes = table.codes.get(choice.colour)
         found = [

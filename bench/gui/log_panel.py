@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 
-from PyQt5.QtCore import QEvent, Qt
+from PyQt5.QtCore import QEvent, Qt, QTimer
 from PyQt5.QtGui import QColor, QKeySequence
 from PyQt5.QtWidgets import (
     QAbstractItemView,
@@ -23,7 +23,8 @@ from PyQt5.QtWidgets import (
     QWidget,
 )
 
-from bench.gui.controller import Controller, Entry, Outcome
+from bench.gui.controller import Controller
+from bench.gui.entries import Entry, Outcome
 from bench.gui.jobs import Job, Purpose
 from bench.gui.style import ALARM, OK, WARN, shade
 from bench.gui.units import duration
@@ -32,6 +33,12 @@ from bench.states import RunState
 
 COLOURS = {Outcome.FAILED: ALARM, Outcome.STOPPED: WARN, Outcome.DONE: OK}
 HEADINGS = ("time", "operation", "cells", "result")
+MOST = 1000
+"""Lines that are kept; the terminal that the window was started from has them all."""
+
+SETTLE_MS = 150
+BAR_STEPS = 1000
+"""Of a bar: the numbers of a run may be larger than any that Qt counts to."""
 
 
 class ProgressRow(QWidget):
@@ -71,8 +78,8 @@ class ProgressRow(QWidget):
         if job is not self._job:
             return
         # With nothing done yet the bar only shows that something moves.
-        self._bar.setRange(0, step.total if step.done > 0 else 0)
-        self._bar.setValue(step.done)
+        self._bar.setRange(0, BAR_STEPS if step.done > 0 else 0)
+        self._bar.setValue(BAR_STEPS * min(step.done, step.total) // max(1, step.total))
         self._bar.setTextVisible(step.done > 0)
         self._text.setText(f"{job.title}: {step.text}")
         self._left.setText("" if left is None else f"about {duration(left)} left")
@@ -100,6 +107,11 @@ class LogPanel(QWidget):
         self.table.setWordWrap(True)
         self.table.setTextElideMode(Qt.TextElideMode.ElideNone)
         self.table.setMinimumHeight(60)
+        # Laying all lines out takes long: each when it is written, and all once their width has changed.
+        self._settling = QTimer(self)
+        self._settling.setSingleShot(True)
+        self._settling.setInterval(SETTLE_MS)
+        self._settling.timeout.connect(self.table.resizeRowsToContents)
         self._shape_columns()
         copy = QShortcut(QKeySequence(QKeySequence.StandardKey.Copy), self.table)
         copy.setContext(Qt.ShortcutContext.WidgetShortcut)
@@ -130,7 +142,8 @@ class LogPanel(QWidget):
         assert header is not None
         assert side is not None
         side.setVisible(False)
-        side.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+        header.setResizeContentsPrecision(50)  # what is seen and a little more, not a thousand lines each time
+        header.sectionResized.connect(lambda *_: self._settling.start())
         for column in range(len(HEADINGS) - 1):
             header.setSectionResizeMode(column, QHeaderView.ResizeMode.ResizeToContents)
         header.setSectionResizeMode(len(HEADINGS) - 1, QHeaderView.ResizeMode.Stretch)
@@ -141,6 +154,9 @@ class LogPanel(QWidget):
         row = 0 if first is None else self.table.row(first)
         if first is None:
             self.table.insertRow(0)
+            if self.table.rowCount() > MOST:
+                self.table.removeRow(MOST)
+                del self._items[next(iter(self._items))]
             first = self._items[entry.key] = QTableWidgetItem(f"{datetime.now():%H:%M:%S}")
             self.table.setItem(0, 0, first)
         for column, text in enumerate((entry.operation, entry.cells, entry.text), start=1):
@@ -150,6 +166,7 @@ class LogPanel(QWidget):
         self._colour(result)
         for column in range(len(HEADINGS)):
             self._item(row, column).setTextAlignment(Qt.AlignmentFlag.AlignTop | Qt.AlignmentFlag.AlignLeft)
+        self.table.resizeRowToContents(row)
         if row == 0:
             self.table.scrollToTop()
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from pathlib import Path
 
 from PyQt5.QtCore import Qt, QTimer
+from PyQt5.QtGui import QPixmap
 from PyQt5.QtWidgets import (
     QComboBox,
     QFileDialog,
@@ -23,6 +25,7 @@ from bench.gui.controller import Controller
 from bench.gui.legend import Legend, lookup_table
 from bench.gui.style import Elided, note
 from bench.gui.views import VIEWS, image
+from data.atomic import write_atomically
 from models.exceptions import UserMistake
 
 REDRAW_MS = 40
@@ -87,7 +90,9 @@ class MapPane(QWidget):
 
     def export_image(self, path: Path) -> None:
         """Save the map with its legend as a picture, at twice the resolution of the screen."""
-        picture = self.grab()
+        picture = QPixmap(2 * self.size())
+        picture.setDevicePixelRatio(2.0)
+        self.render(picture)
         if not picture.save(str(path)):
             self._controller.complain("Export", f"{path} cannot be written; choose another folder, or end it in .png")
             return
@@ -99,12 +104,12 @@ class MapPane(QWidget):
         if state is None:
             self._controller.complain("Export", "no bench is connected: nothing is known of any cell")
             return
-        try:
-            path.write_text(state.table(), encoding="utf-8")
-        except OSError as error:
-            self._controller.complain("Export", f"{path} cannot be written: {error.strerror}; choose another folder")
-            return
-        self._controller.tell("Export", f"{state.geometry.cells} cells in {path}")
+        now = deepcopy(state)  # a large array takes a second, in which a run goes on
+        self._controller.write(
+            "Export",
+            lambda: write_atomically(path, now.table().encode(), "table"),
+            lambda _: self._controller.tell("Export", f"{now.geometry.cells} cells in {path}"),
+        )
 
     def _make_page(self) -> QWidget:
         self.views = QComboBox()
@@ -172,6 +177,7 @@ class MapPane(QWidget):
         state = self._controller.state
         self._pages.setCurrentIndex(0 if state is None else 1)
         self._refresh_empty()
+        self._hovered = None  # of the array before, which may have been larger
         if state is not None:
             self.array_map.set_geometry(state.geometry)
             self.redraw()

@@ -66,7 +66,9 @@ class Memory:
         kept = _parsed(self._get("shares"))
         if not isinstance(kept, dict):
             return {}
-        return {str(name): float(share) for name, share in kept.items() if isinstance(share, int | float)}
+        found = {str(name): float(share) for name, share in kept.items() if isinstance(share, int | float)}
+        # A share that no splitter can have would keep the window from opening.
+        return {name: share for name, share in found.items() if 0.0 < share < 1.0}
 
     @shares.setter
     def shares(self, value: dict[str, float]) -> None:

@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 
-from PyQt5.QtCore import Qt
 from PyQt5.QtWidgets import (
     QCheckBox,
-    QComboBox,
     QFileDialog,
-    QGroupBox,
-    QHBoxLayout,
-    QLabel,
-    QLayout,
     QPushButton,
-    QSizePolicy,
-    QSpinBox,
     QToolButton,
     QVBoxLayout,
     QWidget,
@@ -25,6 +16,7 @@ from PyQt5.QtWidgets import (
 from bench.figures.records import plural
 from bench.gui.accuracy_table import AccuracyTable
 from bench.gui.actions_panel import describe_point
+from bench.gui.boxes import box, chooser, folded, number, row
 from bench.gui.controller import Controller
 from bench.gui.network_study import NetworkStudy
 from bench.gui.network_work import Source, span
@@ -32,6 +24,7 @@ from bench.gui.parameter_form import ParameterForm
 from bench.gui.style import ALARM, WARN, colour, note
 from bench.gui.units import si
 from bench.inference import InferenceParameters
+from bench.learning import LearningParameters
 from bench.loop import EPOCHS
 from bench.session import SIMULATED
 from data.datasets import LOADERS
@@ -41,6 +34,7 @@ HELP = """<b>Network</b>: from a network file to answers on silicon.
 <ul><li>Open a network, or train one, on the data set that is chosen; sets that are read from files need the folder of
 data sets (…).</li>
 <li>The plan says how many tiles of the array the network takes, with pulses, energy and time of programming them.</li>
+<li>A plan can be saved, and one that was saved opened; one for another network, array or chip is refused.</li>
 <li>Runs of <i>characterise</i> tell which cells are stuck or weak; weights are then placed around them.</li>
 <li><i>Program and infer</i> programs tile by tile with verify, watched on the map, and sends the samples through.
 The accuracy is predicted before, with its 95 % interval.</li>
@@ -49,7 +43,7 @@ causes.</li>
 <li>Afterwards: confusion (click a number to see its samples), samples with the wrong ones first, errors by cause
 and layer. Older inference runs are opened at the bottom.</li>
 <li><i>Tune</i> fits thresholds and offsets to the sums of this very chip; the tuned network is saved beside the
-runs.</li>
+runs. <i>Learn the last layer</i> has it learn on the chip by weak RESETs.</li>
 <li>Pause and Stop are at the bottom of the window; F12 switches all outputs off at once.</li></ul>"""
 
 MANY = 1000
@@ -59,6 +53,7 @@ USUAL = 500
 LAST, CHOSEN, NONE = "last characterisation of this chip", "runs that I choose…", "none: weights as they come"
 NETWORKS = "Networks (*.safetensors *.onnx);;All files (*)"
 RUNS = "Run files (*.h5)"
+PLANS = "Plans (*.json);;All files (*)"
 
 
 class NetworkPanel(QWidget):
@@ -66,11 +61,11 @@ class NetworkPanel(QWidget):
 
     Attributes:
         study: what is done with the network.
-        open_button, train_button, infer_button, confirm_button, tune_button, answers_button, plan_button: what they
-            say.
+        open_button, train_button, infer_button, confirm_button, tune_button, learn_button, answers_button,
+            plan_button: what they say.
         data, architecture, epochs, seed, with_errors: what is opened or trained.
-        defects, placed: what the plan is made with.
-        form, samples, predict, form_first, measure: how the network is inferred.
+        defects, placed: what the plan is made with; plan_file_button, save_plan_button: plans as files.
+        form, samples, predict, form_first, measure: how the network is inferred; learning: how its last layer learns.
         table: accuracies, predicted and measured.
     """
 
@@ -81,7 +76,14 @@ class NetworkPanel(QWidget):
         self._formed = False
         layout = QVBoxLayout(self)
         layout.setContentsMargins(4, 4, 4, 4)
-        for make in (self._make_source, self._make_training, self._make_plan, self._make_silicon, self._make_answers):
+        for make in (
+            self._make_source,
+            self._make_training,
+            self._make_plan,
+            self._make_silicon,
+            self._make_learning,
+            self._make_answers,
+        ):
             layout.addWidget(make())
         layout.addStretch(1)
         controller.busy_changed.connect(self.refresh)
@@ -96,55 +98,46 @@ class NetworkPanel(QWidget):
         self.open_button, self._browse = QPushButton("Open network…"), QToolButton()
         self.open_button.setToolTip("Opens a network file (.safetensors), or imports an ONNX file (.onnx).")
         self.open_button.clicked.connect(self._on_open)
-        self.data = _chooser(LOADERS, "data set", "What the network is tested with, and trained on.")
+        self.data = chooser(LOADERS, "data set", "What the network is tested with, and trained on.")
         self.data.activated.connect(lambda *_: self._on_source())
         self._browse.setText("…")
         self._browse.setToolTip("Chooses the folder of data sets, for those that are read from files.")
         self._browse.setAccessibleName("folder of data sets")
         self._browse.clicked.connect(self._on_folder)
         self._about = note()
-        box, inside = _box("Network")
-        inside.addLayout(_row("&Data set", self.data, self._browse))
+        group, inside = box("Network")
+        inside.addLayout(row("&Data set", self.data, self._browse))
         inside.addWidget(self.open_button)
         inside.addWidget(self._about)
-        return box
+        return group
 
     def _make_training(self) -> QWidget:
         names = [
             name for name, plan in ARCHITECTURES.items()
             if Precision.REAL not in (plan.last, *(block.weights for block in plan.blocks))
         ]  # fmt: skip
-        self.architecture = _chooser(
+        self.architecture = chooser(
             names, "architecture", "What is trained; the array takes networks of whole numbers."
         )
-        self.epochs, self.seed = _number(1, 100_000, EPOCHS, "epochs"), _number(0, 2**31 - 1, 0, "seed")
+        self.epochs, self.seed = number(1, 100_000, EPOCHS, "epochs"), number(0, 2**31 - 1, 0, "seed")
         self.with_errors = QCheckBox()
         self.train_button = QPushButton("Train")
         self.train_button.clicked.connect(self._on_train)
-        box, outside = _box("")
-        self.train_toggle, content = QToolButton(), QWidget()
-        self.train_toggle.setText("Train one")
-        self.train_toggle.setToolTip("Shows what a network is trained with, or hides it.")
-        self.train_toggle.setCheckable(True)
-        self.train_toggle.setAutoRaise(True)
-        self.train_toggle.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
-        self.train_toggle.toggled.connect(content.setVisible)
-        self.train_toggle.toggled.connect(
-            lambda shown: self.train_toggle.setArrowType(Qt.ArrowType.DownArrow if shown else Qt.ArrowType.RightArrow)
-        )
-        self.train_toggle.setChecked(True)
+        group, outside = box("")
+        content = QWidget()
+        self.train_toggle = folded("Train one", "Shows what a network is trained with, or hides it.", content)
         inside = QVBoxLayout(content)
         inside.setContentsMargins(0, 0, 0, 0)
         outside.addWidget(self.train_toggle)
         outside.addWidget(content)
-        inside.addLayout(_row("&Architecture", self.architecture))
-        inside.addLayout(_row("&Epochs", self.epochs, "&Seed", self.seed))
+        inside.addLayout(row("&Architecture", self.architecture))
+        inside.addLayout(row("&Epochs", self.epochs, "&Seed", self.seed))
         inside.addWidget(self.with_errors)
         inside.addWidget(self.train_button)
-        return box
+        return group
 
     def _make_plan(self) -> QWidget:
-        self.defects = _chooser((LAST, CHOSEN, NONE), "known defects", "What is known of the cells of this chip.")
+        self.defects = chooser((LAST, CHOSEN, NONE), "known defects", "What is known of the cells of this chip.")
         self.defects.activated.connect(lambda *_: self._on_defects())
         self.placed = QCheckBox("&place weights around defects")
         self.placed.setChecked(True)
@@ -154,17 +147,22 @@ class NetworkPanel(QWidget):
         self.plan_button = QPushButton("Plan")
         self.plan_button.setToolTip("Works the plan out; with so many tiles that takes a while.")
         self.plan_button.clicked.connect(lambda: self.study.plan(asked=True))
-        box, inside = _box("Plan")
-        inside.addLayout(_row("De&fects", self.defects))
+        self.plan_file_button, self.save_plan_button = QPushButton(), QPushButton("Save plan…")
+        self.plan_file_button.clicked.connect(self._on_plan_file)
+        self.save_plan_button.setToolTip("Saves which cell holds which weight, for infer, confirm and tune --plan.")
+        self.save_plan_button.clicked.connect(self._on_save_plan)
+        group, inside = box("Plan")
+        inside.addLayout(row("De&fects", self.defects))
         inside.addWidget(self.placed)
         inside.addWidget(self._plan)
         inside.addWidget(self.plan_button)
-        return box
+        inside.addLayout(row(self.plan_file_button, self.save_plan_button))
+        return group
 
     def _make_silicon(self) -> QWidget:
         self.form = ParameterForm("inference", InferenceParameters, pairs=1)
         self.form.changed.connect(self.refresh)
-        self.samples = _number(0, 0, 0, "samples")
+        self.samples = number(0, 0, 0, "samples")
         self.samples.setSpecialValueText("all")
         self.samples.setToolTip("How many of the test samples are inferred, from the first on; 0 for all.")
         self.predict = QCheckBox("p&redict first")
@@ -190,24 +188,45 @@ class NetworkPanel(QWidget):
             "and opens the tuned network, which is saved beside the runs."
         )
         self.tune_button.clicked.connect(self._on_tune)
-        box, inside = _box("On silicon")
+        group, inside = box("On silicon")
         inside.addWidget(self.form)
-        inside.addLayout(_row("Sam&ples", self.samples, self.predict))
+        inside.addLayout(row("Sam&ples", self.samples, self.predict))
         inside.addWidget(self.infer_button)
-        inside.addLayout(_row(self.measure, self.form_first))
-        inside.addLayout(_row(self.confirm_button, self.tune_button))
+        inside.addLayout(row(self.measure, self.form_first))
+        inside.addLayout(row(self.confirm_button, self.tune_button))
         inside.addWidget(self._advice)
-        return box
+        return group
+
+    def _make_learning(self) -> QWidget:
+        self.learning = ParameterForm("learning", LearningParameters, pairs=1)
+        self.learning.changed.connect(self.refresh)
+        self.learn_button = QPushButton("Learn on silicon")
+        self.learn_button.clicked.connect(self._on_learn)
+        self.learn_button.setToolTip(
+            "SETs the devices of the last layer and lets them learn by weak RESETs, with as many training samples as "
+            "are set above; opens the network that learned, which is saved beside the runs."
+        )
+        content = QWidget()
+        self.learn_toggle = folded("Learn the last layer", "Shows what learning is set to, or hides it.", content)
+        group, outside = box("")
+        inside = QVBoxLayout(content)
+        inside.setContentsMargins(0, 0, 0, 0)
+        outside.addWidget(self.learn_toggle)
+        outside.addWidget(content)
+        inside.addWidget(self.learning)
+        inside.addWidget(self.learn_button)
+        self.learn_toggle.setChecked(False)
+        return group
 
     def _make_answers(self) -> QWidget:
-        box, inside = _box("Accuracy")
+        group, inside = box("Accuracy")
         self.table = AccuracyTable(self._controller)
         self.answers_button = QPushButton("Open inference run…")
         self.answers_button.setToolTip("Shows the answers of an earlier inference, from its run file.")
         self.answers_button.clicked.connect(self._on_answers)
         inside.addWidget(self.table)
         inside.addWidget(self.answers_button)
-        return box
+        return group
 
     def refresh(self) -> None:
         """Say what there is, and what can be done with it."""
@@ -219,11 +238,13 @@ class NetworkPanel(QWidget):
         ready = idle and not why and not self.form.problems
         self.infer_button.setEnabled(ready)
         self.tune_button.setEnabled(ready)
-        self.confirm_button.setEnabled(idle and network is not None and bench is not None and not self.form.problems)
+        possible = idle and network is not None and bench is not None
+        self.confirm_button.setEnabled(possible and not self.form.problems)
+        self.learn_button.setEnabled(possible and not self.learning.problems)
         self.infer_button.setToolTip(f"Not now: {why}." if why else "Programs tile by tile with verify, then infers.")
         self._about.setText(self._network_text())
         known = bool(study.runs_of_chip())
-        self.placed.setEnabled(known)
+        self.placed.setEnabled(known and study.plan_file is None)
         self.measure.setEnabled(known)
         if not known:
             self.measure.setChecked(True)
@@ -251,7 +272,13 @@ class NetworkPanel(QWidget):
         )
 
     def _refresh_plan(self) -> None:
-        planned, hue = self.study.planned, None
+        planned, file, hue = self.study.planned, self.study.plan_file, None
+        self.plan_file_button.setText("Open plan…" if file is None else "Leave that plan")
+        self.plan_file_button.setToolTip(
+            "Takes a plan that was saved here, or made by rram-bench map." if file is None else "Makes a plan again."
+        )
+        self.plan_file_button.setEnabled(self._controller.network is not None)
+        self.save_plan_button.setEnabled(planned is not None and planned.facts is not None)
         self.plan_button.setVisible(planned is not None and planned.facts is None and not planned.trouble)
         self.plan_button.setEnabled(self._controller.studying is None)
         if self._controller.network is None:
@@ -272,9 +299,9 @@ class NetworkPanel(QWidget):
             if facts.harms is not None and planned.known is not None:
                 stuck, wrong = int(planned.known.stuck.sum()), facts.harms[1].wrong
                 text += f"; {plural(stuck, 'stuck cell')}, on which {plural(wrong, 'weight')} will read wrong"
-            elif not self.study.runs_of_chip():
+            elif not self.study.runs_of_chip() and file is None:
                 text += "; nothing is known of the cells: run characterise to place weights around defects"
-        self._plan.setText(text)
+        self._plan.setText(text if file is None else f"{file.name}: {text}")
         colour(self._plan, hue)
 
     def _refresh_advice(self) -> None:
@@ -342,6 +369,21 @@ class NetworkPanel(QWidget):
             self.architecture.currentText(), self.epochs.value(), self.seed.value(), self.with_errors.isChecked()
         )
 
+    def _on_plan_file(self) -> None:
+        path = ""
+        if self.study.plan_file is None:
+            path, _ = QFileDialog.getOpenFileName(self, "Plan", str(self._controller.folder), PLANS)
+            if not path:
+                return
+        self.study.use_plan(Path(path) if path else None)
+
+    def _on_save_plan(self) -> None:
+        network = self._controller.network
+        name = "plan.json" if network is None else f"{network.network.name}-plan.json"
+        path, _ = QFileDialog.getSaveFileName(self, "Save the plan", str(self._controller.folder / name), PLANS)
+        if path:
+            self.study.save_plan(Path(path) if Path(path).suffix else Path(path).with_suffix(".json"))
+
     def _on_defects(self) -> None:
         choice = self.defects.currentText()
         if choice == CHOSEN:
@@ -379,51 +421,10 @@ class NetworkPanel(QWidget):
         mode = InferenceParameters.model_validate(self.form.settings()).modes[-1]
         self.study.tune({"mode": mode}, self._count())
 
+    def _on_learn(self) -> None:
+        self.study.learn(self.learning.settings(), self._count())
+
     def _on_answers(self) -> None:
         path, _ = QFileDialog.getOpenFileName(self, "Inference run", str(self._controller.folder), RUNS)
         if path:
             self.study.open_answers(Path(path))
-
-
-def _box(title: str) -> tuple[QGroupBox, QVBoxLayout]:
-    box = QGroupBox(title)
-    layout = QVBoxLayout(box)
-    layout.setContentsMargins(6, 4, 6, 4)
-    layout.setSpacing(4)
-    return box, layout
-
-
-def _row(*parts: str | QWidget) -> QLayout:
-    """Widgets side by side; a text is the label of the widget behind it."""
-    layout = QHBoxLayout()
-    label: QLabel | None = None
-    for part in parts:
-        if isinstance(part, str):
-            label = QLabel(part)
-            layout.addWidget(label)
-            continue
-        if label is not None:
-            label.setBuddy(part)
-            label = None
-        layout.addWidget(part, 0 if isinstance(part, QToolButton | QCheckBox) else 1)
-    return layout
-
-
-def _chooser(texts: Iterable[str], name: str, about: str) -> QComboBox:
-    chooser = QComboBox()
-    chooser.addItems(list(texts))
-    chooser.setAccessibleName(name)
-    chooser.setToolTip(about)
-    chooser.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
-    chooser.setMinimumWidth(80)
-    return chooser
-
-
-def _number(low: int, high: int, value: int, name: str) -> QSpinBox:
-    box = QSpinBox()
-    box.setRange(low, high)
-    box.setValue(value)
-    box.setAccessibleName(name)
-    box.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
-    box.setMinimumWidth(box.fontMetrics().horizontalAdvance("00000") + 2 * box.fontMetrics().height())
-    return box

@@ -11,6 +11,7 @@ from PyQt5.QtCore import QObject, pyqtSignal
 from bench.gui.answers import INFERENCE, RunningAccuracy
 from bench.gui.controller import Controller
 from bench.gui.jobs import Job, OpenNetwork, RunEnd
+from bench.gui.network_tuning import ToLearn, ToTune
 from bench.gui.network_work import (
     Announced,
     Foretold,
@@ -19,7 +20,6 @@ from bench.gui.network_work import (
     Source,
     ToConfirm,
     ToInfer,
-    ToTune,
     Training,
     mode_lines,
     open_network,
@@ -40,6 +40,7 @@ OPEN, TRAIN, PLAN, PREDICT, CONFIRM, ANSWERS = (
     "Confirm",
     "Open inference run",
 )
+SAVE_PLAN = "Save plan"
 DIGITS = Source("digits")
 
 
@@ -57,11 +58,13 @@ class NetworkStudy(QObject):
         planned: how the open network lies on the array; None until that is worked out.
         defects: run files that tell of the chip's cells; None for the last characterisation of the chip.
         placed: whether weights are laid around known defects.
+        plan_file: plan that was opened; None where one is made.
         epochs: of the training under way or the last one: number, share right held out, share right while learning.
         training: what it is called; empty before the first.
         foretold: what was predicted for the run under way, or the last one; None where nothing was asked.
         running: the accuracy so far.
         stage: what the run is doing; empty while there is none.
+        at_work: the network of the run under way; None while there is none.
         shown: the run whose answers are shown; None for none.
         confirmed: what the last confirmation came to; None where the answers shown are of something else.
     """
@@ -78,6 +81,7 @@ class NetworkStudy(QObject):
         self.planned: Planned | None = None
         self.defects: tuple[Path, ...] | None = None
         self.placed = True
+        self.plan_file: Path | None = None
         self.epochs: list[tuple[int, float, float]] = []
         self.training = ""
         self.foretold: Foretold | None = None
@@ -86,7 +90,7 @@ class NetworkStudy(QObject):
         self.shown: Shown | None = None
         self.confirmed: dict[str, Any] | None = None
         self._planned_with: object = None
-        self._own_run = False
+        self.at_work: OpenNetwork | None = None
         controller.network_changed.connect(self._on_network)
         controller.bench_changed.connect(self.plan)
         self._folder.changed.connect(self._on_runs)
@@ -143,6 +147,24 @@ class NetworkStudy(QObject):
         self.placed = placed
         self.plan()
 
+    def use_plan(self, file: Path | None) -> None:
+        """Lay the network as this plan file says; None to make a plan again. What it does not fit is refused."""
+        self.plan_file = file
+        self.plan()
+
+    def save_plan(self, path: Path) -> None:
+        """Save how the network lies on the array, as ``rram-bench map`` does."""
+        from bench.plan_files import save_plan
+
+        facts = None if self.planned is None else self.planned.facts
+        if facts is None:
+            self._controller.complain(SAVE_PLAN, "there is no plan yet")
+            return
+        done = f"{len(facts.plan.tiles)} tiles; {path}"
+        self._controller.write(
+            SAVE_PLAN, lambda: save_plan(path, facts.plan), lambda _: self._controller.tell(SAVE_PLAN, done)
+        )
+
     def plan(self, asked: bool = False) -> None:
         """Work out how the open network lies on the array, off the window's thread."""
         self.planned = None
@@ -160,9 +182,9 @@ class NetworkStudy(QObject):
         if opened is None:
             return None
         config, chip_id = (None, None) if bench is None else (bench.config, bench.chip_id)
-        runs, placed = self.runs_of_chip(), self.placed
+        runs, placed, file = self.runs_of_chip(), self.placed, self.plan_file
         self._planned_with = runs
-        return lambda: plan_for(opened, config, chip_id, runs, placed, asked)
+        return lambda: plan_for(opened, config, chip_id, runs, placed, asked, file)
 
     def why_not(self) -> str:
         """Why nothing can be programmed now; empty where it can."""
@@ -188,7 +210,22 @@ class NetworkStudy(QObject):
             self._controller.complain(PREDICT, f"{self._controller.busy.title!r} is still under way; wait or stop it")
         else:
             self._forget()
-            self._controller.study(PREDICT, asked.foretell, lambda found: self._infer(asked, found), Foretold.text)
+            begin = self._unless_off(lambda found: self._infer(asked, found))
+            self._controller.study(PREDICT, asked.foretell, begin, Foretold.text)
+
+    def _unless_off(self, begin: Callable[[Any], None]) -> Callable[[Any], None]:
+        """``begin``, unless the outputs were switched off or the bench was left meanwhile: then nothing may begin."""
+        controller = self._controller
+        bench, offs = controller.bench, controller.offs
+
+        def later(found: Any) -> None:
+            if controller.bench is bench and controller.offs == offs:
+                begin(found)
+            else:
+                why = "the outputs were switched off" if controller.bench is bench else "the bench was left"
+                controller.complain("Network", f"not begun: {why} meanwhile; press the button again")
+
+        return later
 
     def _plans_first(self, then: Callable[[], None]) -> bool:
         """Whether the plan is not there yet; ``then`` follows once it is."""
@@ -196,10 +233,12 @@ class NetworkStudy(QObject):
         if work is None:
             return False
 
+        begin = self._unless_off(lambda _: then())
+
         def take(planned: Planned) -> None:
             self._take_plan(planned)
             if self.planned is planned:
-                then()
+                begin(planned)
 
         self._controller.study(PLAN, lambda *_: work(), take)
         return True
@@ -227,7 +266,8 @@ class NetworkStudy(QObject):
         self.foretold = foretold
         self.accuracy_changed.emit()
         folder, tiles = self._controller.folder, len(asked.plan.tiles)
-        self._own_run = self._controller.busy is None
+        if self._controller.busy is None:
+            self.at_work = asked.opened
         self._controller.on_bench(
             f"Infer {asked.opened.network.name}",
             lambda bench, stop, report: asked.infer(folder, bench, stop, report),
@@ -243,11 +283,17 @@ class NetworkStudy(QObject):
         if opened is None or bench is None:
             self._controller.complain(CONFIRM, "it needs a connected bench and an open network")
             return
+        why = self.why_not() if self.plan_file is not None else ""
+        if why or (self.plan_file is not None and self.planned is None):
+            self._controller.complain(CONFIRM, why or "the plan is still being looked at")
+            return
+        facts = None if self.plan_file is None or self.planned is None else self.planned.facts
         if self._controller.busy is None:
             self._forget()
-            self._own_run = True
+            self.at_work = opened
         runs = () if measure else self.runs_of_chip()
-        asked = ToConfirm(opened, modes, runs, self.placed, samples, form_first, bench.seed)
+        plan = None if facts is None else facts.plan
+        asked = ToConfirm(opened, plan, modes, runs, self.placed, samples, form_first, bench.seed)
         folder = self._controller.folder
         self._controller.on_bench(
             f"{CONFIRM} {opened.network.name}",
@@ -273,6 +319,20 @@ class NetworkStudy(QObject):
             f"{len(asked.plan.tiles)} tiles",
         )
 
+    def learn(self, settings: Mapping[str, Any], samples: int | None) -> None:
+        """Have the last layer of the open network learn on this chip, and open what comes of it."""
+        opened, bench, folder = self._controller.network, self._controller.bench, self._controller.folder
+        if opened is None or bench is None:
+            self._controller.complain("Learn", "it needs a connected bench and an open network")
+            return
+        learning = ToLearn(opened, settings, samples, folder / f"{opened.file.stem}-learned.safetensors")
+        self._controller.on_bench(
+            f"Learn {opened.network.name}",
+            lambda bench, stop, report: learning.work(folder, bench, stop, report),
+            self._on_learned,
+            "the last layer",
+        )
+
     def open_answers(self, path: Path) -> None:
         """Show the answers of an inference run, older ones too."""
         opened, source = self._controller.network, self.source
@@ -287,7 +347,9 @@ class NetworkStudy(QObject):
         self.shown_changed.emit()
 
     def _on_network(self) -> None:
-        self._forget()
+        if self.at_work is None:  # else what is predicted and answered is of the network that is on the array
+            self._forget()
+        self.plan_file = None  # a plan is of one network
         self.plan()
 
     def _on_runs(self) -> None:
@@ -306,7 +368,7 @@ class NetworkStudy(QObject):
             self.training_changed.emit()
 
     def _on_stepped(self, steps: list[object]) -> None:
-        if not self._own_run:
+        if self.at_work is None:
             return
         changed = False
         for step in steps:
@@ -319,8 +381,8 @@ class NetworkStudy(QObject):
             self.accuracy_changed.emit()
 
     def _on_run_over(self, job: Job) -> None:
-        if self._own_run:
-            self._own_run, self.stage = False, ""
+        if self.at_work is not None:
+            self.at_work, self.stage = None, ""
             self.accuracy_changed.emit()
 
     def _on_inferred(self, run: RunEnd) -> None:
@@ -356,8 +418,21 @@ class NetworkStudy(QObject):
         tuned, result = found
         held = result["held_out_accuracy"]
         shares = ", ".join(f"{name} {held[name]:.2%}" for name in ("software", "untuned", "tuned"))
-        self._controller.network = tuned
-        self._controller.network_changed.emit()
+        self._open_made(tuned)
         self._controller.tell(
             f"Tune {tuned.network.name}", f"on {result['held_out_samples']} held-out samples: {shares}; {tuned.file}"
         )
+
+    def _on_learned(self, found: tuple[OpenNetwork, dict[str, Any]]) -> None:
+        learned, result = found
+        pulses = result["weak_resets_of_a_device"]["mean"]
+        self._open_made(learned)
+        self._controller.tell(
+            f"Learn {learned.network.name}",
+            f"{result['accuracy']:.2%} of {result['held_out_samples']} held-out samples on silicon after "
+            f"{result['epochs']} epochs; {pulses:.0f} weak RESETs of a device on average; {learned.file}",
+        )
+
+    def _open_made(self, made: OpenNetwork) -> None:
+        self._controller.network = made
+        self._controller.network_changed.emit()

@@ -21,7 +21,7 @@ from bench.gui.units import parse_quantity, title_of, unit_of, write_quantity
 from bench.procedure import Parameters
 
 PAIRS_PER_ROW = 2
-SHOWN = {"plus": "all +1", "minus": "all −1", "zero": "all 0"}
+SHOWN = {"plus": "all +1", "minus": "all −1", "zero": "all 0", "bl": "BL", "blb": "BLb", "BLB": "BLb"}
 """Values that read better on the screen than in a file."""
 
 BAD = f"QLineEdit, QComboBox {{ border: 2px solid {ALARM}; border-radius: 3px; }}"

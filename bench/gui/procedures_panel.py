@@ -132,6 +132,7 @@ class ProceduresPanel(QWidget):
         self._controller = controller
         self._listing = Listing(PROCEDURES, {})
         self._resume: Path | None = None
+        self._wanted_last: Wanted | None = None
         self.planned: Planned | None = None
         self.form = ParameterForm("", next(iter(PROCEDURES.values())).parameters, pairs=1)
         self._forms: dict[str, ParameterForm] = {}
@@ -295,7 +296,7 @@ class ProceduresPanel(QWidget):
 
     def _on_changed(self) -> None:
         """What was planned no longer holds; plan anew once nothing changes for a moment."""
-        self.planned = None
+        self.planned = self._wanted_last = None
         self._settle.start()
         self.refresh()
 
@@ -318,13 +319,13 @@ class ProceduresPanel(QWidget):
         )
 
     def _plan(self) -> None:
-        wanted = self._wanted()
+        wanted = self._wanted_last = self._wanted()
         if wanted is not None:
-            self._controller.read("plan", lambda: make_plan(wanted), self._take_plan)
+            self._controller.read("plan", lambda: make_plan(wanted), lambda planned: self._take_plan(wanted, planned))
 
-    def _take_plan(self, planned: Planned) -> None:
-        # What was changed meanwhile is planned anew by itself.
-        if not self._settle.isActive():
+    def _take_plan(self, wanted: Wanted, planned: Planned) -> None:
+        # A plan of what is no longer asked for must not be run: other cells may be selected, or none.
+        if wanted is self._wanted_last:
             self.planned = planned
             self.refresh()
 
@@ -391,7 +392,7 @@ class ProceduresPanel(QWidget):
             self.queue.look_now()
             self.refresh()
 
-        self._controller.read("add to queue", add, then)
+        self._controller.write("Add to queue", add, then, lambda _: self.refresh())
 
     def _on_resume(self) -> None:
         if self._resume is not None:

@@ -20,9 +20,10 @@ from PyQt5.QtWidgets import (
 
 from bench.gui.controller import Controller
 from bench.gui.queue_work import QueueReader, Shown, WindowQueue, about, cell_count, planned
-from bench.gui.style import ALARM, OK, WARN, note
+from bench.gui.style import ALARM, OK, WARN, colour, note, shade
 from bench.queue import Item, Queue, Verb
 from bench.states import RunState
+from models.exceptions import UserMistake
 
 LOOK_MS = 1000
 FOLDER = "queue"
@@ -53,6 +54,7 @@ class QueueTable(QWidget):
         self._reader = QueueReader()
         self._ours: WindowQueue | None = None
         self.shown: Shown | None = None
+        self._trouble = ""
         self._make()
         self._look = QTimer(self)
         self._look.setInterval(LOOK_MS)
@@ -84,7 +86,15 @@ class QueueTable(QWidget):
     def look_now(self) -> None:
         """Read what stands in the queue, also where nobody sees it."""
         queue, ours = self.queue, self._ours is not None
-        self._controller.read("queue", lambda: self._reader.read(queue, ours), self._show)
+
+        def work() -> Shown | str:
+            # Said beside the items and not in the log, which would get a line every second.
+            try:
+                return self._reader.read(queue, ours)
+            except UserMistake as error:
+                return str(error)
+
+        self._controller.read("queue", work, self._take)
 
     def showEvent(self, a0: QShowEvent | None) -> None:
         """Catch up."""
@@ -187,7 +197,7 @@ class QueueTable(QWidget):
             self._refresh()
         else:
             queue = self.queue
-            self._controller.read(f"queue {verb}", lambda: queue.ask(verb), lambda _: self.look_now())
+            self._controller.write(f"Queue: {verb}", lambda: queue.ask(verb), lambda _: self.look_now())
 
     def _change(self, done: str, change: Callable[[int], Item]) -> None:
         item = self.selected
@@ -198,7 +208,14 @@ class QueueTable(QWidget):
                 self._controller.tell("Queue", f"item {number} {done}")
                 self.look_now()
 
-            self._controller.read(f"queue item {number}", lambda: change(number), then)
+            self._controller.write(f"Queue item {number}", lambda: change(number), then)
+
+    def _take(self, found: Shown | str) -> None:
+        self._trouble = found if isinstance(found, str) else ""
+        if isinstance(found, str):
+            self._refresh()
+        else:
+            self._show(found)
 
     def _show(self, shown: Shown) -> None:
         selected = self.selected
@@ -221,10 +238,10 @@ class QueueTable(QWidget):
                 if cell.text() != text:
                     cell.setText(text)
                 cell.setToolTip(f"{about(item)}\n{ended}".strip())
-            shade = SHADES.get(item.state)
+            hue = SHADES.get(item.state)
             state = self.table.item(row, 2)
             assert state is not None
-            state.setData(Qt.ItemDataRole.ForegroundRole, None if shade is None else QColor(shade))
+            state.setData(Qt.ItemDataRole.ForegroundRole, None if hue is None else QColor(shade(hue, self)))
             if selected is not None and item.number == selected.number:
                 self.table.selectRow(row)
         self.table.blockSignals(False)
@@ -246,12 +263,15 @@ class QueueTable(QWidget):
         self.remove.setEnabled(item is not None and not under_way)
         self.retry.setEnabled(item is not None and item.state.ended and item.state is not RunState.COMPLETED)
         self._advice.setText(self._advise(waiting, elsewhere))
+        colour(self._advice, ALARM if self._trouble else None)
         self._advice.setVisible(bool(self._advice.text()))
         self._details.setText("" if item is None or shown is None else self._tell(item, shown))
         self._details.setVisible(item is not None)
         self._path.setText(f"The same from a terminal: rram-bench queue list --queue {self.folder}")
 
     def _advise(self, waiting: int, elsewhere: bool) -> str:
+        if self._trouble:
+            return self._trouble
         if elsewhere:
             return "Another process runs this queue; what is asked here, it does."
         if self._ours is not None:

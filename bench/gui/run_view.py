@@ -21,11 +21,11 @@ from bench.gui.run_export_page import ExportPage
 from bench.gui.run_folder import RunFolder
 from bench.gui.run_records import RecordsPage
 from bench.gui.runs_panel import COLOURS, status_text
-from bench.gui.style import ALARM, colour, note
+from bench.gui.style import ALARM, WARN, colour, note
 from bench.reports import report_path, write_report
 from bench.run_facts import ended_early, facts, lines_of, table_lines
 from data.runs import Run, RunStatus, open_run
-from models.exceptions import RramBenchError, UserMistake
+from models.exceptions import UserMistake
 
 KEY = "Open run"
 NOTHING = (
@@ -140,13 +140,21 @@ class RunView(QWidget):
         """Follow a run that goes on, and take over what changed in a file."""
         if self._opened is not None:
             listed = self._folder.find(self._opened.path)
+            if listed is None and self._folder.listed is not None and self._folder.path == self._opened.path.parent:
+                self.state.setText("This file is no longer there; what is shown was read before.")
+                colour(self.state, WARN)
+                self._stamp = None
             if listed is not None and (listed.being_written or listed.stamp != self._stamp):
                 self._read(self._opened.path)
 
     def _read(self, path: Path) -> None:
         listed = self._folder.find(path)
         self._stamp = None if listed is None else listed.stamp
-        self._controller.read(KEY, lambda: look_into(path), self._show)
+        self._controller.read(KEY, lambda: look_into(path), self._take)
+
+    def _take(self, found: Opened) -> None:
+        if self._folder.chosen[:1] == (found.path,):  # and none or another was chosen meanwhile
+            self._show(found)
 
     def _show(self, found: Opened | None) -> None:
         before, self._opened = self._opened, found
@@ -203,21 +211,15 @@ class RunView(QWidget):
         path = self._opened.path
         self.report_button.setEnabled(False)
 
-        def work() -> Path | str:
-            try:
-                run = open_run(path)
-                return write_report(run, report_path(run, None))
-            except RramBenchError as error:
-                return str(error)
+        def work() -> Path:
+            run = open_run(path)
+            return write_report(run, report_path(run, None))
 
-        self._controller.read("Write report", work, self._on_written)
+        self._controller.write("Write report", work, self._on_written, lambda _: self._refresh_buttons())
 
-    def _on_written(self, written: Path | str) -> None:
-        if isinstance(written, str):
-            self._controller.complain("Write report", written)
-        else:
-            self._report = written
-            self._controller.tell("Write report", str(written))
+    def _on_written(self, written: Path) -> None:
+        self._report = written
+        self._controller.tell("Write report", str(written))
         self._refresh_buttons()
 
     def _on_open_report(self) -> None:

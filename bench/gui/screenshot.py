@@ -56,10 +56,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             for name, stages in STORY.items():
                 for stage in stages:
                     stage(window)
-                    _wait(app, lambda: window.controller.idle, QUIET_S)
+                    _wait(app, lambda: _at_rest(window), QUIET_S)
                 for number, size in enumerate(sizes):
                     window.resize(*size)
-                    _wait(app, lambda: window.controller.idle, QUIET_S)
+                    _wait(app, lambda: _at_rest(window), QUIET_S)
                     grab(window, folder / f"{name}{'' if number == 0 else f'-{size[0]}'}.png")
                 window.resize(*sizes[0])
                 if name == options.until:
@@ -174,6 +174,10 @@ STORY: Mapping[str, Sequence[Stage]] = {
 
 def _newest(window: Window, procedure: str) -> Path:
     return sorted(window.controller.folder.glob(f"*-{procedure}.h5"))[-1]
+
+
+def _at_rest(window: Window) -> bool:
+    return window.controller.idle and not window.controller.reading
 
 
 def _wait_for_plan(window: Window) -> None:

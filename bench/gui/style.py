@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from PyQt5.QtCore import QEvent, QSize, Qt
+from PyQt5.QtCore import QEvent, QObject, QSize, Qt
 from PyQt5.QtGui import QResizeEvent
 from PyQt5.QtWidgets import QApplication, QFrame, QLabel, QScrollArea, QSizePolicy, QWidget
 
@@ -102,6 +102,12 @@ class Scrolling(QScrollArea):
         self.setWidgetResizable(True)
         self.setFrameShape(QFrame.Shape.NoFrame)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+
+    def eventFilter(self, a0: QObject | None, a1: QEvent | None) -> bool:
+        """A content that needs more room than before (longer words on its buttons) gets it."""
+        if a1 is not None and a1.type() == QEvent.Type.LayoutRequest and a0 is self._content:
+            self.updateGeometry()
+        return super().eventFilter(a0, a1)
 
     def minimumSizeHint(self) -> QSize:
         """As wide as the content needs, with room for the scroll bar."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 from enum import StrEnum
 
 import pyqtgraph as pg
-from PyQt5.QtGui import QColor, QPalette
-from PyQt5.QtWidgets import QApplication, QStyleFactory
+from PyQt5.QtCore import Qt
+from PyQt5.QtGui import QColor, QPainter, QPalette
+from PyQt5.QtWidgets import QApplication, QProxyStyle, QStyle, QStyleOption, QWidget
 
 
 class Theme(StrEnum):
@@ -15,6 +16,31 @@ class Theme(StrEnum):
     DESKTOP = "as the desktop"
     LIGHT = "light"
     DARK = "dark"
+
+
+class _Marked(QProxyStyle):
+    """Fusion with check boxes whose frame is seen on a dark window too: its own is darker than the window."""
+
+    def __init__(self) -> None:
+        super().__init__("Fusion")
+
+    def drawPrimitive(
+        self,
+        element: QStyle.PrimitiveElement,
+        option: QStyleOption | None,
+        painter: QPainter | None,
+        widget: QWidget | None = None,
+    ) -> None:
+        """Draw one part of a widget."""
+        super().drawPrimitive(element, option, painter, widget)
+        if element == QStyle.PrimitiveElement.PE_IndicatorCheckBox and option is not None and painter is not None:
+            ink = option.palette.color(_ROLES.Text)
+            if ink.lightness() > option.palette.color(_ROLES.Base).lightness():
+                painter.save()
+                painter.setPen(ink)
+                painter.setBrush(Qt.BrushStyle.NoBrush)
+                painter.drawRect(option.rect.adjusted(0, 0, -1, -1))
+                painter.restore()
 
 
 _ROLES = QPalette.ColorRole
@@ -62,7 +88,7 @@ def apply(app: QApplication, theme: Theme) -> None:
         style = app.style()
         palette = QPalette() if style is None else style.standardPalette()
     else:
-        app.setStyle(QStyleFactory.create("Fusion"))
+        app.setStyle(_Marked())
         palette = QPalette()
         for role, colour in (_LIGHT if theme is Theme.LIGHT else _DARK).items():
             palette.setColor(role, QColor(colour))

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.figures.maps import BLUE_ORANGE
-from bench.gui.array_state import ArrayState
+from bench.gui.array_state import DEVICE_NAMES, ArrayState
 from drivers.chip import Verdict
 from models.cells import Device
 
@@ -151,8 +151,7 @@ VIEWS: tuple[View, ...] = (
         ),
         _verdicts,
     ),
-    _resistance(Device.BL, "BL"),
-    _resistance(Device.BLB, "BLb"),
+    *(_resistance(device, name) for device, name in DEVICE_NAMES.items()),
     LogView(
         "Margin",
         "larger over smaller resistance of the cell; below 1 it stands for the other weight than was asked for",

@@ -313,7 +313,11 @@ class Window(QMainWindow):
         self._shares[self.workspace.name] = view_width / max(1, map_width + view_width)
 
     def _make_keys(self) -> None:
-        QShortcut(QKeySequence("F12"), self, self.controller.outputs_off)
+        off = QShortcut(QKeySequence("F12"), self)
+        # In every window of this program, and whichever of two windows of the bench it may be meant for.
+        off.setContext(Qt.ShortcutContext.ApplicationShortcut)
+        off.activated.connect(self.controller.outputs_off)
+        off.activatedAmbiguously.connect(self.controller.outputs_off)
         QShortcut(QKeySequence("Ctrl+M"), self, self.array_map.setFocus)
         for index, view in enumerate(VIEWS):
             QShortcut(QKeySequence(f"Ctrl+{index + 1}"), self, lambda name=view.name: self.show_view(name))

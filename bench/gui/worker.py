@@ -100,7 +100,10 @@ class Worker(QObject):
         self._instead(job, reason, ending=False)
 
     def end(self, last: Job | None, reason: str) -> None:
-        """Stop the job under way, drop those that wait, do ``last`` and leave the thread. A second call is ignored."""
+        """Stop the job under way, drop those that wait, do ``last`` and leave the thread. A second call is ignored.
+
+        What is to be written is written all the same.
+        """
         self._instead(last, reason, ending=True)
 
     def _instead(self, job: Job | None, reason: str, ending: bool) -> None:
@@ -110,8 +113,9 @@ class Worker(QObject):
             if self._token is not None:
                 self._token.request(reason)
             self._ending = ending
-            dropped = list(self._jobs)
-            self._jobs.clear()
+            dropped = [waiting for waiting in self._jobs if waiting.purpose is not Purpose.WRITE]
+            for waiting in dropped:
+                self._jobs.remove(waiting)
             if job is not None:
                 self._jobs.append(job)
             self._condition.notify()
@@ -151,8 +155,9 @@ class Worker(QObject):
             self.stopped.emit(job, _text(error))
         except RramBenchError as error:
             self.failed.emit(job, _text(error))
-        except Exception as error:
-            # A mistake of ours must not end the thread: it owns the way to switch the outputs off.
+        except BaseException as error:
+            # Neither a mistake of ours nor a sys.exit() of the user's code may end the thread: it owns the way to
+            # switch the outputs off.
             traceback.print_exc()
             self.failed.emit(job, f"unexpected {type(error).__name__}: {error}; its trace is on standard error")
         else:

@@ -35,7 +35,7 @@ def test_a_click_on_a_cell_opens_all_that_happened_to_it(qtbot: QtBot, connected
     press(qtbot, connected, "forming")
     press(qtbot, connected, "program")
     select(connected, "1,1")
-    wait(qtbot, lambda: view.history is not None and view.history.runs == 2)
+    wait(qtbot, lambda: view.history is not None and view.history.runs == 2 and not view.history.remarks)
     assert view.history is not None
     events = view.history.events
     assert [event.moment for event in events] == sorted(event.moment for event in events)
@@ -51,7 +51,7 @@ def test_a_click_on_a_cell_opens_all_that_happened_to_it(qtbot: QtBot, connected
     assert view.details.text()
 
     press(qtbot, connected, "resistance")
-    wait(qtbot, lambda: view.history is not None and view.history.runs == 3)
+    wait(qtbot, lambda: view.history is not None and view.history.runs == 3 and not view.history.remarks)
     state = connected.controller.state
     assert state is not None
     last = [event.resistance_ohm for event in view.history.events if event.measured][-2:]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from bench.gui.network_work import Foretold
 from bench.gui.sample_list import PICTURE, sample_picture
 from bench.gui.window import Window
 from bench.loop import READ_ERRORS
+from bench.plan_files import load_plan, save_plan
 from bench.procedure import Progress
 from bench.states import RunState
 from data.class_names import class_names
@@ -24,6 +26,7 @@ from data.networks import load_network, save_network
 from data.runs import open_run
 from drivers.simulated.bench import SimulatedBench
 from models.integer import IntegerLayer, IntegerNetwork
+from models.prediction import InferenceMode
 from tests.bench.digits_network import digits_network
 from tests.bench.gui_window import is_off, last_line, press, tiny_network, wait, wait_idle
 
@@ -307,3 +310,67 @@ def test_it_fits_beside_the_map_on_a_laptop(window: Window) -> None:
     bar = window.network_view.tabs.tabBar()
     assert bar is not None
     assert bar.sizeHint().width() <= 365
+
+
+def test_a_plan_is_saved_and_opened_and_refused_for_another_chip(
+    qtbot: QtBot, connected: Window, tmp_path: Path
+) -> None:
+    panel, study, bench = connected.network_panel, connected.network_panel.study, connected.controller.bench
+    assert bench is not None
+    show(connected, tiny_network())
+    wait(qtbot, panel.save_plan_button.isEnabled)
+    study.save_plan(tmp_path / "plan.json")
+    wait(qtbot, lambda: "2 tiles" in last_line(connected))
+    own = load_plan(tmp_path / "plan.json")
+    first, second = own.tiles
+    # the same network otherwise on the array: the rows of its first tile turned round
+    turned = replace(own, tiles=(replace(first, rows=first.rows[::-1].copy()), second))
+    save_plan(tmp_path / "turned.json", turned)
+    study.use_plan(tmp_path / "turned.json")
+    wait(qtbot, panel.save_plan_button.isEnabled)
+    assert study.planned is not None
+    assert study.planned.facts is not None
+    assert study.planned.facts.plan.tiles[0].rows.tolist() == [3, 2, 1, 0]
+    assert panel._plan.text().startswith("turned.json: 2 tiles")
+    form(qtbot, connected)
+    panel.predict.setChecked(False)
+    panel.infer_button.click()
+    wait_answers(qtbot, connected)
+    (path,) = runs(connected, "inference")
+    assert open_run(path).read("tiles")["matrix_row"][0, :4].tolist() == [3, 2, 1, 0]
+    for wrong, why in (
+        (replace(own, chip_id="OTHER", error_map="0" * 64), f"chip OTHER, and chip {bench.chip_id} is in the socket"),
+        (replace(own, network_sha256="0" * 64), "this plan is for another network"),
+    ):
+        save_plan(tmp_path / "wrong.json", wrong)
+        study.use_plan(tmp_path / "wrong.json")
+        wait(qtbot, lambda why=why: why in panel._plan.text())  # type: ignore[misc]
+        assert not panel.infer_button.isEnabled()
+        study.confirm((InferenceMode.XNOR,), None, False)
+        assert why in last_line(connected)
+        study.use_plan(None)
+        wait(qtbot, panel.infer_button.isEnabled)
+    assert len(runs(connected, "inference")) == 1
+
+
+def test_the_last_layer_learns_on_the_chip(qtbot: QtBot, connected: Window) -> None:
+    panel = connected.network_panel
+    assert not panel.learn_button.isEnabled()
+    form(qtbot, connected)
+    show(connected, tiny_network())
+    panel.learning.put("epochs", 2)
+    assert panel.learn_button.isEnabled()
+    panel.learn_button.click()
+    wait(qtbot, lambda: connected.controller.idle and "held-out samples on silicon" in last_line(connected))
+    (path,) = runs(connected, "learning")
+    result = open_run(path).result
+    assert f"{result['accuracy']:.2%} of 150 held-out samples on silicon after 2 epochs" in last_line(connected)
+    learned = connected.controller.network
+    assert learned is not None
+    found = load_network(connected.controller.folder / "tiny-learned.safetensors")
+    assert found.network.sha256 == learned.network.sha256
+    assert found.provenance["learned_from"] == tiny_network().network.sha256
+    assert found.provenance["run"] == path.name
+    # an error of the settings is said at the field, and nothing begins
+    panel.learning.put("epochs", 0)
+    assert not panel.learn_button.isEnabled()

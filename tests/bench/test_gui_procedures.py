@@ -357,7 +357,7 @@ def test_known_tables_have_the_plot_of_the_field() -> None:
     choice = default("iv", tables.tables["iv"], NO_SCHEMA)
     drawing = draw("iv", tables.tables["iv"], choice, NO_SCHEMA)
     assert choice.colour == DEVICES
-    assert [series.name for series in drawing.series] == ["(0, 0) BL", "(0, 0) BLB"]
+    assert [series.name for series in drawing.series] == ["(0, 0) BL", "(0, 0) BLb"]
     assert drawing.y_label == "|current| (A)"
     assert drawing.series[0].y[4] == pytest.approx(-3.0, abs=1e-4)
     assert np.isnan(drawing.series[0].y[[0, 9]]).all()  # nothing but noise flows at 0 V

@@ -92,10 +92,14 @@ def test_steps_arrive_complete_and_in_order(qtbot: QtBot, worker: Worker) -> Non
 
 @pytest.mark.parametrize(
     ("error", "text"),
-    [(BenchFailure("the link broke"), "the link broke"), (ValueError("surprise"), "unexpected ValueError: surprise")],
+    [
+        (BenchFailure("the link broke"), "the link broke"),
+        (ValueError("surprise"), "unexpected ValueError: surprise"),
+        (SystemExit(3), "unexpected SystemExit: 3"),  # as a procedure of the user's may do
+    ],
 )
 def test_a_failing_job_is_reported_and_the_next_one_is_done(
-    qtbot: QtBot, worker: Worker, error: Exception, text: str
+    qtbot: QtBot, worker: Worker, error: BaseException, text: str
 ) -> None:
     def fail(stop: StopToken, report: Report) -> None:
         raise error
