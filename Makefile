@@ -34,8 +34,11 @@ screenshots: $(VENV)/.installed qt-libraries
 	else QT_QPA_PLATFORM=offscreen $(BIN)/python -m bench.gui.screenshot docs/images; fi
 
 # Everything that claims speed, under fifteen minutes; PEERS=/path/of/python compares with other simulators too.
+# JSON=FILE keeps all figures, WRITE=docs/performance.md writes that page's tables and growth picture (then longer).
 bench: $(VENV)/.test-installed
-	QT_QPA_PLATFORM=offscreen $(BIN)/python -m benchmarks $(if $(PEERS),--peers $(PEERS))
+	QT_QPA_PLATFORM=offscreen $(BIN)/python -m benchmarks $(if $(PEERS),--peers $(PEERS)) $(if $(JSON),--json $(JSON)) \
+		$(if $(WRITE),--write $(WRITE))
+	$(if $(WRITE),$(BIN)/python -m benchmarks.growth --write $(WRITE))
 
 # Faults on the wires of the simulated bench, about fifteen minutes; writes docs/reliability.md.
 faults: $(VENV)/.test-installed

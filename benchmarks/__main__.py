@@ -1,26 +1,27 @@
-"""Run the benchmarks that are named, or all of them, and print one table with the aims that were met and missed.
+"""Run the benchmarks that are named, or all of them, and say of each figure whether what is wanted of it is met.
 
-``python -m benchmarks [NAME ...] [--peers PYTHON]``. With ``--peers`` those that compare with other simulators run in
-the environment of that interpreter, which has them installed beside this project.
+``python -m benchmarks [NAME ...] [--peers PYTHON] [--json FILE] [--write PAGE]``. With ``--peers`` those that compare
+with other simulators run in the environment of that interpreter, which has them installed beside this project. What is
+not installed is named, and is no error.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
+import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from datetime import date
+from pathlib import Path
 
 from benchmarks import (
     confirmations,
     curves,
     links,
     packed,
+    peers,
     physics,
     placement,
     read_errors,
@@ -30,7 +31,9 @@ from benchmarks import (
     wire,
 )
 from benchmarks.aims import aim_of
-from benchmarks.rows import Row
+from benchmarks.rows import Row, processor_s
+from benchmarks.tables import Part, as_json, as_lines, machine, replace_between
+from models.exceptions import UserMistake
 
 BENCHMARKS: dict[str, Callable[[], list[Row]]] = {
     "senses": wire.senses,
@@ -43,15 +46,15 @@ BENCHMARKS: dict[str, Callable[[], list[Row]]] = {
     "packed": packed.packed,
     "steps": packed.steps,
     "read-errors": read_errors.read_errors,
+    "peers": peers.peers,
     "store": run_store.store,
-    "growth": run_store.growth,
+    "run-files": run_store.growth,
     "curves": curves.curves,
     "placement": placement.placement,
     "window": window.window,
 }
 
-
-WITH_PEERS = frozenset({"training-step", "read-errors"})
+WITH_PEERS = frozenset({"training-step", "read-errors", "peers"})
 """Those that measure simulators of other people where they are installed."""
 
 _IN_THEIRS = (
@@ -61,37 +64,74 @@ _IN_THEIRS = (
 
 
 def main() -> int:
-    """Print a row per measurement, then how many aims were met; exit status 2 for an unknown name."""
+    """Print a row per measurement, then how many aims were met; status 2 for a mistake, 1 when a benchmark failed."""
     if sys.argv[1:2] == ["confirmations"]:
         # a campaign of an hour with options of its own, not one of the benchmarks that are all run together
         return confirmations.main(sys.argv[2:])
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measured speeds, side by side.")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHMARKS)}; all by default")
-    parser.add_argument("--peers", metavar="PYTHON", help="interpreter whose environment has aihwkit or CrossSim too")
+    parser.add_argument("--peers", metavar="PYTHON", help="interpreter whose environment has other simulators too")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="file for all figures")
+    parser.add_argument("--write", type=Path, metavar="PAGE", help="page whose tables are replaced")
     options = parser.parse_args()
-    names = options.names if options.names else list(BENCHMARKS)
-    unknown = [name for name in names if name not in BENCHMARKS]
-    if unknown:
-        known = [*BENCHMARKS, "confirmations"]
-        print(f"no benchmark is called {unknown[0]!r}; there are {', '.join(known)}", file=sys.stderr)
-        return 2
-    print(f"{date.today()}, {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
+    try:
+        _refuse(options)
+    except UserMistake as mistake:
+        print(mistake, file=sys.stderr)
+        return mistake.exit_status
+    where = machine()
+    print(where, flush=True)
     began = time.monotonic()
-    missed, held = [], 0
-    for name in names:
-        started = time.monotonic()
-        theirs = options.peers if name in WITH_PEERS else None
-        for row in BENCHMARKS[name]() if theirs is None else _rows_of(theirs, name):
-            aim = aim_of(row)
-            print(row if aim is None else f"{row}  {'met' if aim.met(row) else 'MISSED'}: {aim}", flush=True)
-            held += aim is not None
-            if aim is not None and not aim.met(row):
-                missed.append(row.what)
-        print(f"  ({name}: {time.monotonic() - started:.0f} s)", flush=True)
-    print(f"{held - len(missed)} of {held} aims met in {(time.monotonic() - began) / 60:.1f} min")
+    parts = [_part(name, options.peers) for name in options.names or BENCHMARKS]
+    aims = [(row, aim) for part in parts for row in part.rows if row.taken and (aim := aim_of(row)) is not None]
+    missed = [row.what for row, aim in aims if not aim.met(row)]
+    end = f"{len(aims) - len(missed)} of {len(aims)} aims met in {(time.monotonic() - began) / 60:.1f} min"
+    print(end)
     for what in missed:
         print(f"  missed: {what}")
-    return 0
+    if options.json is not None:
+        options.json.write_text(json.dumps(as_json(where, parts), indent=1) + "\n", encoding="utf-8")
+    if options.write is not None:
+        command = " ".join(["python -m benchmarks", *options.names])
+        replace_between(options.write, "benchmarks", as_lines(command, where, end, parts))
+    failed = [part.name for part in parts if part.problem]
+    if failed:
+        print(f"failed: {', '.join(failed)}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _refuse(options: argparse.Namespace) -> None:
+    """Raise UserMistake for what would be noticed after the measuring only."""
+    for name in options.names:
+        if name not in BENCHMARKS:
+            known = ", ".join([*BENCHMARKS, "confirmations"])
+            raise UserMistake(f"no benchmark is called {name!r}; there are {known}")
+    if options.peers is not None and shutil.which(options.peers) is None:
+        raise UserMistake(f"--peers {options.peers}: there is no such interpreter; name the python of an environment")
+    if options.json is not None and not options.json.absolute().parent.is_dir():
+        raise UserMistake(f"--json {options.json}: there is no such folder")
+    if options.write is not None:
+        replace_between(options.write, "benchmarks", None)
+
+
+def _part(name: str, theirs: str | None) -> Part:
+    """Run one benchmark and print its rows; one that fails costs no other."""
+    started, started_s = time.monotonic(), processor_s()
+    problem, rows = "", list[Row]()
+    try:
+        rows = BENCHMARKS[name]() if theirs is None or name not in WITH_PEERS else _rows_of(theirs, name)
+    except Exception as error:  # the others take ten minutes, and are not lost for it
+        problem = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    about = (BENCHMARKS[name].__doc__ or "").splitlines()[0]
+    part = Part(name, about, rows, time.monotonic() - started, processor_s() - started_s, problem)
+    print(f"{name}: {about}")
+    for row in rows:
+        aim = aim_of(row) if row.taken else None
+        print(f"  {row}" if aim is None else f"  {row}  {'met' if aim.met(row) else 'MISSED'}: {aim}")
+    if problem:
+        print(f"  FAILED: {problem}")
+    print(f"  ({part.seconds:.0f} s, {part.processor_s:.0f} s of processor time)", flush=True)
+    return part
 
 
 def _rows_of(python: str, name: str) -> list[Row]:

@@ -1,7 +1,8 @@
-"""How time and memory grow with the size of the work: devices, cells, weights, samples, recorded bytes, over decades.
+"""How time and memory grow: with devices, cells, weights, samples, recorded bytes, points of a sweep, and workers.
 
-``python -m benchmarks.growth [--write docs/performance.md]`` prints the table, and draws ``docs/images/growth.png``.
-Each size runs in a process of its own, so that its peak memory is its own.
+``python -m benchmarks.growth [NAME ...] [--write docs/performance.md]`` prints the tables; with ``--write`` all of
+them go into the page, and ``docs/images/growth.png`` is drawn. Each size runs in a process of its own, so that its peak
+memory is its own.
 """
 
 from __future__ import annotations
@@ -11,18 +12,22 @@ import json
 import subprocess
 import sys
 import tempfile
-import time
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import date
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks.physics import peak_bytes
-from benchmarks.tables import replace_between
+from benchmarks.rows import processor_s
+from benchmarks.sweeps import ENGINES, POINTS, WORKERS, Crew, cheap_points, crew
+from benchmarks.tables import machine, replace_between
+from models.exceptions import UserMistake
 
-REPETITIONS = 3
+REPETITIONS, ENOUGH_S = 3, 10.0
+"""A size is repeated so often, but not beyond that processor time."""
+
 PICTURE = Path("docs/images/growth.png")
 
 Work = Callable[[], object]
@@ -50,7 +55,7 @@ class Point:
     """What one size took.
 
     Attributes:
-        seconds: shortest of some repetitions, of the processor.
+        seconds: shortest of some repetitions, of the processor; that of processes which the work starts included.
         megabytes: peak memory of the process beyond what it held before the work.
     """
 
@@ -142,18 +147,21 @@ CURVES: Mapping[str, Curve] = {
         lambda samples: _network(100_000, samples),
     ),
     "records": Curve("kB of records", "a run file written and finished", (100, 1000, 10_000, 100_000), _records),
+    "points": Curve("points", "a sweep of points that cost nothing", (10, 100, 1000, 10_000), cheap_points(0)),
+    "sent points": Curve("points", "the same, sent to one process", (1, 10, 100, 1000), cheap_points(1)),
 }
+CREWS = "workers"
 
 
 def measure(name: str, size: int) -> Point:
     """One size, in this process."""
     curve = CURVES[name]
     work = curve.prepare(size)
-    seconds = []
-    for _ in range(REPETITIONS):
-        began = time.process_time()
+    seconds: list[float] = []
+    while len(seconds) < REPETITIONS and sum(seconds) < ENOUGH_S:
+        began = processor_s()
         work()
-        seconds.append(time.process_time() - began)
+        seconds.append(processor_s() - began)
     return Point(size, min(seconds), peak_bytes(work) / 1e6)
 
 
@@ -166,36 +174,60 @@ def exponent(points: Sequence[Point], lowest: float = 1e-3) -> float:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure all, print the table, draw the picture."""
+    """Measure what is named, or all; print the tables, and write them and the picture where a page is named."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.growth", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--write", type=Path, metavar="PAGE", help="page whose table is replaced")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join([*CURVES, CREWS])}; all by default")
+    parser.add_argument("--write", type=Path, metavar="PAGE", help="page whose tables are replaced")
     parser.add_argument("--one", nargs=2, metavar=("NAME", "SIZE"), help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.one:
-        point = measure(options.one[0], int(options.one[1]))
-        print(json.dumps([point.size, point.seconds, point.megabytes]))
+        name, size = options.one[0], int(options.one[1])
+        print(json.dumps(astuple(measure(name, size) if name in CURVES else crew(name, size))))
         return 0
-    found: dict[str, list[Point]] = {}
-    for name, curve in CURVES.items():
-        found[name] = [_apart(name, size) for size in curve.sizes]
+    try:
+        names = _asked(options.names, options.write)
+    except UserMistake as mistake:
+        print(mistake, file=sys.stderr)
+        return mistake.exit_status
+    where, found = machine(), dict[str, list[Point]]()
+    print(where, flush=True)
+    for name in names:
+        if name == CREWS:
+            continue
+        curve = CURVES[name]
+        found[name] = [Point(*_apart(name, size)) for size in curve.sizes]
         print(f"{curve.about}: time grows as size to the {exponent(found[name]):.2f}", flush=True)
         for point in found[name]:
             print(f"  {point.size:>10,} {curve.what:<14} {point.seconds:.3g} s  {point.megabytes:.1f} MB", flush=True)
+    crews = [Crew(*_apart(engine, count)) for engine in ENGINES for count in WORKERS if CREWS in names]
+    print("\n".join(_crew_lines(crews)))
     if options.write:
-        replace_between(options.write, "growth", _lines(found))
-        _draw(found, PICTURE)
+        replace_between(options.write, "growth", [*_lines(where, found), *_crew_lines(crews), ""])
+        draw(found, crews, PICTURE)
     return 0
 
 
-def _apart(name: str, size: int) -> Point:
+def _asked(names: Sequence[str], page: Path | None) -> list[str]:
+    known = [*CURVES, CREWS]
+    for name in names:
+        if name not in known:
+            raise UserMistake(f"nothing that grows is called {name!r}; there are {', '.join(known)}")
+    if page is not None:
+        if names:
+            raise UserMistake("--write replaces the tables of everything; name nothing with it")
+        replace_between(page, "growth", None)
+    return list(names) if names else known
+
+
+def _apart(name: str, size: int) -> list[float]:
     command = [sys.executable, "-m", "benchmarks.growth", "--one", name, str(size)]
-    ran = subprocess.run(command, capture_output=True, text=True, check=True)
-    return Point(*json.loads(ran.stdout))
+    ran = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    return list(json.loads(ran.stdout))
 
 
-def _lines(found: Mapping[str, Sequence[Point]]) -> list[str]:
+def _lines(where: str, found: Mapping[str, Sequence[Point]]) -> list[str]:
     lines = [
-        f"`python -m benchmarks.growth --write docs/performance.md`, {date.today()}.",
+        f"`python -m benchmarks.growth --write docs/performance.md`, {where}.",
         "",
         "| what is done | grows from, to | time, s | peak memory beyond the start, MB | time grows as size to the |",
         "|---|---|---|---|---:|",
@@ -210,22 +242,51 @@ def _lines(found: Mapping[str, Sequence[Point]]) -> list[str]:
     return [*lines, ""]
 
 
-def _draw(found: Mapping[str, Sequence[Point]], path: Path) -> None:
+def _crew_lines(crews: Sequence[Crew]) -> list[str]:
+    """A row for each number of workers: by the clock, and what all processes took together."""
+    if not crews:
+        return []
+    lines = [
+        f"| {POINTS} points of a sweep, with | workers | s by the clock | faster than one | processor time of all, s |",
+        "|---|---:|---:|---:|---:|",
+    ]
+    one = {each.engine: each.seconds for each in crews if each.workers == 1}
+    for each in crews:
+        times = f"{each.seconds:.1f} | {one[each.engine] / each.seconds:.2f} | {each.processor_s:.1f}"
+        lines.append(f"| {each.engine} | {each.workers} | {times} |")
+    return lines
+
+
+def draw(found: Mapping[str, Sequence[Point]], crews: Sequence[Crew], path: Path) -> None:
+    """Time and memory against size, each with a line of slope 1 to hold them to, and gain against workers."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(10.0, 4.2), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    for (name, points), marker in zip(found.items(), "osD^v", strict=True):
+    figure = Figure(figsize=(13.0, 4.8), layout="constrained")
+    time_axis, memory_axis, gain_axis = figure.subplots(1, 3)
+    for (name, points), marker in zip(found.items(), "osD^vPX", strict=True):
         sizes = [point.size for point in points]
-        left.loglog(sizes, [point.seconds for point in points], marker=marker, label=CURVES[name].about)
-        right.loglog(sizes, [max(point.megabytes, 0.1) for point in points], marker=marker, label=CURVES[name].what)
-    left.set_ylabel("processor time (s)")
-    right.set_ylabel("peak memory beyond the start (MB)")
-    for axis in (left, right):
-        axis.set_xlabel("size (devices, cells, weights, samples, kB)")
+        label = f"{CURVES[name].what}: {CURVES[name].about}"
+        time_axis.loglog(sizes, [point.seconds for point in points], marker=marker, label=label)
+        memory_axis.loglog(sizes, [max(point.megabytes, 0.1) for point in points], marker=marker)
+    for axis, start in ((time_axis, 1e-5), (memory_axis, 1e-2)):
+        axis.loglog([10, 1e6], [start, start * 1e5], "--", color="grey", label="in proportion to the size")
+        axis.set_xlabel("size: devices, cells, weights, samples, kB, points")
+    time_axis.set_ylabel("processor time (s)")
+    memory_axis.set_ylabel("peak memory beyond the start (MB), 0.1 at least")
+    by_engine = defaultdict[str, list[Crew]](list)
+    for each in crews:
+        by_engine[each.engine].append(each)
+    for (engine, own), marker in zip(by_engine.items(), "os", strict=True):
+        counts = [each.workers for each in own]
+        gain_axis.plot(counts, [own[0].seconds / each.seconds for each in own], marker=marker, label=engine)
+    gain_axis.set_xlabel("workers")
+    gain_axis.set_ylabel("times as fast as one worker, by the clock")
+    gain_axis.set_xticks(WORKERS)
+    gain_axis.set_ylim(bottom=0.0)
+    gain_axis.legend(fontsize=8)
+    for axis in (time_axis, memory_axis, gain_axis):
         axis.grid(alpha=0.3)
-    left.legend(fontsize=7, loc="lower center", bbox_to_anchor=(0.5, 1.0))
-    right.legend(fontsize=7, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
+    figure.legend(*time_axis.get_legend_handles_labels(), fontsize=8, loc="outside upper center", ncols=2)
     figure.savefig(path, dpi=110)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -18,7 +20,14 @@ class Row:
     low: float
     high: float
 
+    @property
+    def taken(self) -> bool:
+        """Whether there is a figure; of what is not installed there is none, and the unit says so."""
+        return not math.isnan(self.median)
+
     def __str__(self) -> str:
+        if not self.taken:
+            return f"{self.what:<64} {self.unit:>12}"
         return f"{self.what:<64} {self.median:>12.4g} {self.unit:<18} ({self.low:.4g} to {self.high:.4g})"
 
 
@@ -32,6 +41,12 @@ def seconds_of(action: Callable[[], object], clock: Callable[[], float] = time.p
     started = clock()
     action()
     return clock() - started
+
+
+def processor_s() -> float:
+    """Processor time in s of this process, and of those that it started and that ended."""
+    own = os.times()
+    return time.process_time() + own.children_user + own.children_system
 
 
 def in_turns(actions: Mapping[str, Callable[[], object]], times: int, warm_up: int = 1) -> dict[str, list[float]]:

@@ -63,6 +63,11 @@ class ReportOptions:
     plot: Path | None = None
     csv: Path | None = None
 
+    def refuse_without_report(self) -> None:
+        """Raise UserMistake where something is asked of a report, and no report is."""
+        if self != ReportOptions():
+            raise UserMistake("--result, --against, --plot and --csv are of a report: add --report")
+
 
 def sweep_command(options: SweepOptions, as_json: bool) -> None:
     """Compute what is missing of a sweep."""

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import MappingProxyType
@@ -356,6 +357,8 @@ def _check_recovery(settings: RecoverySettings) -> None:
 
 
 def _campaign(settings: RecoverySettings) -> Any:
+    if find_spec("benchmarks") is None:
+        raise UserMistake("the experiment recovery needs the project's source tree, which this installation is without")
     from benchmarks.recovery import CAMPAIGNS
 
     campaign = CAMPAIGNS[settings.fit]

@@ -74,10 +74,16 @@ class Outcome:
     version: str = ""
 
 
+@lru_cache(maxsize=1)
+def own_version() -> str:
+    """Version of this program; looked up once, since each look reads the whole description of the package (1 ms)."""
+    return version("rram-bench")
+
+
 def lost(index: int, deaths: int) -> Outcome:
     """A point of which every worker died."""
     reason = f"its worker died {deaths} times; it may need more memory or time than a worker has"
-    return Outcome(index, PointStatus.FAILED, reason, version=version("rram-bench"))
+    return Outcome(index, PointStatus.FAILED, reason, version=own_version())
 
 
 def compute(task: Task) -> Outcome:
@@ -93,9 +99,9 @@ def compute(task: Task) -> Outcome:
         found = experiment(task.experiment).run(task.settings, task.seed)
         results = {name: _finite(name, value) for name, value in found.items()}
     except RramBenchError as mistake:
-        status, error = PointStatus.FAILED, " ".join(str(mistake).split())
+        status, error = PointStatus.FAILED, _one_line(mistake)
     except Exception as bug:  # a sweep of a week must not end with one of its points
-        status, error = PointStatus.FAILED, f"{type(bug).__name__}: {' '.join(str(bug).split())}"
+        status, error = PointStatus.FAILED, f"{type(bug).__name__}: {_one_line(bug)}"
     return Outcome(
         task.index,
         status,
@@ -104,8 +110,13 @@ def compute(task: Task) -> Outcome:
         time.monotonic() - began,
         _processor_s() - began_processor,
         platform.node(),
-        version("rram-bench"),
+        own_version(),
     )
+
+
+def _one_line(error: Exception) -> str:
+    """What an error says, without what the file of results cannot hold as text (a zero byte, a lone surrogate)."""
+    return " ".join("".join(one if one.isprintable() else " " for one in str(error)).split())
 
 
 def one_thread() -> None:

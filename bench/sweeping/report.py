@@ -140,8 +140,11 @@ def plot(path: Path, stored: Stored, results: Sequence[str], against: str | None
         raise UserMistake(f"no condition is called {condition!r}; there are: {', '.join(stored.conditions)}")
     if not any(outcome.results for outcome in stored.outcomes.values()):
         raise UserMistake("no point is done yet; there is nothing to plot")
-    picture = io.BytesIO()
-    figure(stored, results, condition).savefig(picture, format=path.suffix[1:] if path.suffix else "png")
+    picture, drawn = io.BytesIO(), figure(stored, results, condition)
+    kind = path.suffix[1:].lower() if path.suffix else "png"
+    if kind not in (kinds := drawn.canvas.get_supported_filetypes()):
+        raise UserMistake(f"no picture is written as .{kind}; name a file that ends in one of: {', '.join(kinds)}")
+    drawn.savefig(picture, format=kind)
     write_atomically(path, picture.getvalue(), "picture")
 
 

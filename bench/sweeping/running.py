@@ -5,11 +5,10 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import version
 
 from bench.stopping import StopToken
 from bench.sweeping.local import Engine
-from bench.sweeping.points import Outcome, PointStatus
+from bench.sweeping.points import Outcome, PointStatus, own_version
 from bench.sweeping.store import SweepStore
 from bench.sweeping.sweep_file import Sweep
 from models.exceptions import UserMistake
@@ -72,7 +71,7 @@ def run_sweep(
         Stopped: on request, likewise.
     """
     wanted = wanted_points(sweep, store, retry)
-    left, ours = set(wanted), version("rram-bench")
+    left, ours = set(wanted), own_version()
     progress = Progress(len(sweep.points), len(wanted))
     for outcome in store.outcomes.values():
         progress.count(outcome, 1)

@@ -63,6 +63,7 @@ class Stored:
         seeds: of the points.
         conditions: what varies, one value for each point.
         outcomes: of the points that ended, by index.
+        ended: the columns are written; otherwise it is being written, or a crash left it.
     """
 
     path: Path
@@ -71,6 +72,7 @@ class Stored:
     seeds: Sequence[int]
     conditions: Mapping[str, Sequence[Value]]
     outcomes: Mapping[int, Outcome]
+    ended: bool
 
     def count(self, status: PointStatus) -> int:
         """How many points are of this status."""
@@ -91,8 +93,10 @@ def read_sweep(path: Path, *, own_lock: bool = False) -> Stored:
     """
     import h5py
 
+    if path.is_dir():
+        raise UserMistake(f"{path} is a folder; name a file of results")
     if not path.is_file():
-        raise UserMistake(f"there is no sweep file {path}")
+        raise UserMistake(f"there is no file of results {path}")
     if not h5py.is_hdf5(path):
         raise UserMistake(f"{path} is not an HDF5 file")
     try:
@@ -101,13 +105,15 @@ def read_sweep(path: Path, *, own_lock: bool = False) -> Stored:
                 raise UserMistake(f"{path} is an HDF5 file, but not one of a sweep")
             if file.attrs["schema_version"] != SCHEMA_VERSION:
                 raise UserMistake(f"{path} has version {file.attrs['schema_version']}; known is {SCHEMA_VERSION}")
+            ended = "journal" not in file
             return Stored(
                 path,
                 {name: str(value) for name, value in file.attrs.items()},
                 file["sweep_file"].asstr()[()],
                 file["seed"][...].tolist(),
                 {name: _values(column) for name, column in file["conditions"].items()},
-                _journal(file["journal"]) if "journal" in file else _columns(file),
+                _columns(file) if ended else _journal(file["journal"]),
+                ended,
             )
     except HDF5_ERRORS as error:
         raise UserMistake(
@@ -181,15 +187,18 @@ class SweepStore:
     """The one writer of a sweep's file.
 
     Use it as a context manager. What an earlier start stored is there already. Nothing is written before the first
-    :meth:`put`.
+    :meth:`put`, but for the columns of a sweep that died before it wrote them.
 
     Raises:
         UserMistake: the file is of another sweep, or another process writes it, or it cannot be written there.
     """
 
     def __init__(self, path: Path, sweep: Sweep) -> None:
+        if path.is_dir():  # which has no name to put a lock beside
+            raise UserMistake(f"{path} is a folder; name a file for the results with --out")
         self.path, self._sweep = path, sweep
         self.outcomes: dict[int, Outcome] = {}
+        self._ended = True
         self._file: h5py.File | None = None
         self._descriptor = -1
         self._lock = RunLock(path)
@@ -211,16 +220,18 @@ class SweepStore:
                         "differ); name another file with --out"
                     )
                 self.outcomes, self._began = dict(earlier.outcomes), earlier.attributes["began"]
+                self._ended = earlier.ended
         except BaseException:
             self._lock.release()
             raise
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Write the columns, if anything was stored since, and let go."""
+        """Write the columns, unless they are there with all that is stored, and let go."""
         try:
             if self._file is not None:
                 self._end_journal()
+            if not self._ended:
                 self._write(compact_path(self.path), self._put_columns)
         finally:
             self._lock.release()
@@ -229,13 +240,13 @@ class SweepStore:
         """Store what came of a point; it is on the disk when this returns.
 
         Returns:
-            False when that point is done already: it is stored once only.
+            False when that point is done already, or failed like this: it is stored once only.
 
         Raises:
             BenchFailure: the disk is full or lost; what was stored before stays.
         """
         earlier = self.outcomes.get(outcome.index)
-        if earlier is not None and (earlier.status is PointStatus.DONE or outcome.status is PointStatus.FAILED):
+        if earlier is not None and (earlier.status is PointStatus.DONE or outcome == earlier):
             return False
         if self._file is None:
             self._begin_journal()
@@ -265,6 +276,7 @@ class SweepStore:
         remove_leftovers(self.path)
         self._write(unborn_path(self.path), self._put_journal)
         try:
+            self._ended = False
             self._file = h5py.File(self.path, "r+", **_OPTIONS)
             self._file.swmr_mode = True
             self._descriptor = os.open(self.path, os.O_RDWR | getattr(os, "O_BINARY", 0))
@@ -282,6 +294,7 @@ class SweepStore:
         assert self._file is not None
         close_on_failed_disk(self._file)
         self._file = None
+        self._ended = True  # as far as this start goes: the columns would not be taken either
         os.close(self._descriptor)
 
     def _write(self, partial: Path, put: Callable[[h5py.File], None]) -> None:

@@ -247,6 +247,8 @@ def load_sweep(path: Path) -> Sweep:
         content = Content.model_validate(tomllib.loads(text))
     except OSError as error:
         raise UserMistake(f"sweep file {path}: {error.strerror}; name an existing file") from None
+    except UnicodeDecodeError:
+        raise UserMistake(f"sweep file {path}: this is no text; name a TOML file") from None
     except ValidationError as error:
         raise UserMistake(f"sweep file {path}: {explain(error)}") from None
     except ValueError as error:

@@ -169,6 +169,41 @@ def test_points_are_stored_once_and_survive_a_crash_and_a_cut_tail(file: Path, t
     assert run(sweep, crashed, Serial(drawn)).computed == POINTS - before
 
 
+def test_columns_that_a_crash_at_the_very_end_prevented_are_written_by_the_next_start(
+    file: Path, tmp_path: Path
+) -> None:
+    sweep, path, crashed = load_sweep(file), tmp_path / "out.h5", tmp_path / "crashed.h5"
+    with SweepStore(path, sweep) as store:
+        for task in sweep.tasks(range(POINTS)):
+            store.put(drawn(task))
+        shutil.copy(path, crashed)
+    assert not read_sweep(crashed).ended
+    assert run(sweep, crashed, Serial(drawn)).computed == 0
+    with h5py.File(crashed) as stored:
+        assert np.all(stored["status"][...] == 1)
+        assert "journal" not in stored
+    assert results(crashed) == results(path)
+
+
+def test_a_reason_is_stored_whatever_it_says_and_a_newer_one_takes_its_place(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep, path = load_sweep(file), tmp_path / "out.h5"
+
+    def failing(reason: str) -> None:
+        def work(*_: object) -> dict[str, float]:
+            raise ValueError(reason)
+
+        monkeypatch.setattr("bench.sweeping.experiments.Experiment.run", work)
+
+    failing("a zero \0 and half a\ud800 letter")
+    assert run(sweep, path, Serial()).failed == POINTS
+    assert read_sweep(path).outcomes[0].error == "ValueError: a zero and half a letter"
+    failing("another")
+    assert run(sweep, path, Serial(), retry=True).failed == POINTS
+    assert read_sweep(path).outcomes[0].error == "ValueError: another"
+
+
 def test_a_file_of_another_sweep_is_refused_and_comments_make_no_other(file: Path, tmp_path: Path) -> None:
     run(load_sweep(file), tmp_path / "out.h5", Serial(drawn))
     file.write_text("# said before\n" + TEXT + "[slurm]\njobs = 2\nmemory = '2GB'\n")
@@ -259,6 +294,29 @@ def test_the_command_runs_goes_on_and_reports(file: Path, tmp_path: Path) -> Non
     assert len(lines) == POINTS + 1
     assert f"{stored[11]['host.mean']!r}" in lines[-1]
     assert plot.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["--csv", "table.csv"], "are of a report: add --report"),
+        (["--workers", "0", "--out", "."], "is a folder"),
+        (
+            ["--report", "--result", "value", "--plot", "plot.foo"],
+            "no picture is written as .foo; name a file that ends in one of",
+        ),
+    ],
+)
+def test_a_command_that_cannot_be_done_says_so_in_one_line(
+    file: Path, words: list[str], text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(file.parent)
+    if "--report" in words:
+        run(load_sweep(file), file.with_suffix(".h5"), Serial(drawn))
+    before = sorted(file.parent.iterdir())
+    with pytest.raises(UserMistake, match=text):
+        CliRunner().invoke(app, ["sweep", file.name, *words], catch_exceptions=False)
+    assert sorted(file.parent.iterdir()) == before
 
 
 def test_ctrl_c_ends_the_command_with_130_and_it_goes_on(file: Path, tmp_path: Path) -> None:
