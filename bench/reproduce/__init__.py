@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from importlib import import_module
 from types import MappingProxyType
 
-from bench.reproduce.frame import Context, Picture, Reproduction, Row, System, Verdict, ordering, reproduced
+from bench.reproduce.frame import Context, Picture, Reproduction, Row, Size, System, Verdict, ordering, reproduced
 from models.exceptions import UserMistake
 
 SYSTEMS: Mapping[str, str] = MappingProxyType(
@@ -47,6 +47,7 @@ __all__ = [
     "Picture",
     "Reproduction",
     "Row",
+    "Size",
     "System",
     "Verdict",
     "ordering",

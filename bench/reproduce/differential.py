@@ -8,11 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from bench.figures.style import engineering, logarithmic, looks, panels, share_axis
-from bench.reproduce.bit_errors import Case, Curve, described, error_curve, trained, validated
+from bench.reproduce.bit_errors import (
+    SIZES,
+    Case,
+    Curve,
+    described,
+    error_curve,
+    sized,
+    trained,
+    training_settings,
+    validated,
+)
 from bench.reproduce.frame import Context, Picture, Reproduction, Row, System, ordering
 from bench.reproduce.learning import Lesson
 from bench.validation import error_rates
@@ -73,7 +84,7 @@ def rates_by_condition(subject: Subject) -> dict[str, Rates]:
 
 def run(context: Context) -> Reproduction:
     """Error rates from the models, and what they cost in accuracy."""
-    return reproduce(context, CASES_QUICK if context.quick else CASES_FULL)
+    return reproduce(context, CASES_QUICK if context.quick else sized(CASES_FULL, context.size))
 
 
 def reproduce(context: Context, cases: Sequence[Case]) -> Reproduction:
@@ -94,7 +105,7 @@ def reproduce(context: Context, cases: Sequence[Case]) -> Reproduction:
         curve = error_curve(context, list(trained(context, case, data)), data, wanted, case.draws)
         context.progress(f"{case.data}: {curve.mean(0.0):.2f} % without errors", (number + 1) / len(cases))
         rows += accuracy_rows(case, rates, curve)
-        settings[f"{case.data}, {case.architecture.name}: training"] = f"{case.lesson}, {case.networks} networks"
+        settings |= training_settings(case, data)
         settings[f"{case.data}, {case.architecture.name}: accuracy by error rate"] = described(curve)
     return Reproduction(SYSTEM.name, tuple(rows), (_picture(subject, rates),), _notes(rates), settings)
 
@@ -179,4 +190,10 @@ def _picture(subject: Subject, rates: Mapping[str, Rates]) -> Picture:
     return Picture("Two devices per bit, one device, and one device with a code", caption, figure)
 
 
-SYSTEM = System("differential", "2T2R cells against 1T1R and error correction, by programming condition", run)
+SYSTEM = System(
+    "differential",
+    "2T2R cells against 1T1R and error correction, by programming condition",
+    run,
+    SIZES,
+    partial(sized, CASES_FULL),
+)

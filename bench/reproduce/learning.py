@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -14,13 +14,17 @@ from torch import Tensor
 from bench.reproduce.frame import Context
 from data.augmentation import augment
 from data.datasets import Dataset
-from models.architectures import Architecture
+from models.architectures import Architecture, Conv
+from models.exceptions import UserMistake
 from models.networks import BinaryNetwork, build
-from models.training_loop import FitSettings, accuracy_of, fit
+from models.training_loop import EpochRecord, FitSettings, accuracy_of, fit
 from models.weight_errors import WeightErrorRates
 
 LAST_EPOCHS = 3
 """Accuracies are means over so many last epochs, which jump less than a single one."""
+
+EVALUATED_AT_ONCE = 100
+"""Examples; the maps of more of them leave the cache, which makes convolutions twice as slow."""
 
 
 @dataclass(frozen=True)
@@ -105,15 +109,18 @@ def learn(
     fitted = fit(
         network,
         data,
-        FitSettings(lesson.epochs, lesson.batch, schedule_each_step=True, checkpoint_every=5),
+        FitSettings(lesson.epochs, lesson.batch, schedule_each_step=True),
         seed,
         optimizer,
         schedule=torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps),
         augment=partial(_augmented, shape=data.shape) if lesson.augmented else _noisy(plan.input_noise),
+        evaluate=lambda: _accuracy(context, network, data),
         after_step=network.clamp,
         also={"inputs": inputs, "errors": errors},
         about={"architecture": str(plan.to_json()), "lesson": str(lesson), "errors": str(rates), "seed": seed},
         checkpoint=context.checkpoint(f"{name}-{seed}"),
+        # a quick run has epochs of a fraction of a second
+        on_epoch=None if context.quick else lambda record: context.note(_epoch(record, lesson, f"{name}-{seed}")),
         should_stop=context.should_stop,
         device=context.device,
     )
@@ -133,9 +140,39 @@ def accuracy_with_errors(
     for _ in range(draws):
         context.check()
         network.inject(rates, generator, fresh=False)
-        found.append(accuracy_of(network, data.test_images, data.test_labels, device=context.device))
+        found.append(_accuracy(context, network, data))
     network.inject(None, generator)
     return float(np.mean(found))
+
+
+def _epoch(record: EpochRecord, lesson: Lesson, name: str) -> str:
+    return f"{name}: epoch {record.epoch} of {lesson.epochs}, {record.test_accuracy:.2%} of the held-out examples"
+
+
+def _accuracy(context: Context, network: BinaryNetwork, data: Dataset) -> float:
+    """Share of right answers on the held-out examples, with whatever errors the weights have."""
+    return accuracy_of(network, data.test_images, data.test_labels, device=context.device, batch=EVALUATED_AT_ONCE)
+
+
+def with_filters(plan: Architecture, filters: int) -> Architecture:
+    """The same network with so many filters in its first convolution, the others in the same ratio to it.
+
+    Raises:
+        UserMistake: there is no convolution, or a ratio that is no whole number then.
+    """
+    counts = [block.filters for block in plan.blocks if isinstance(block, Conv)]
+    if not counts:
+        raise UserMistake(f"--filters {filters}: {plan.name} has no convolutions; choose other data with --data")
+    if odd := [count for count in counts if count * filters % counts[0]]:
+        raise UserMistake(
+            f"--filters {filters}: {plan.name} has convolutions of {counts[0]} and {odd[0]} filters; their ratio must "
+            "leave whole numbers"
+        )
+    blocks = tuple(
+        replace(block, filters=block.filters * filters // counts[0]) if isinstance(block, Conv) else block
+        for block in plan.blocks
+    )
+    return replace(plan, name=f"{plan.name} at {filters} filters", blocks=blocks)
 
 
 def _optimizer(network: BinaryNetwork, lesson: Lesson) -> torch.optim.Optimizer:

@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from bench.pages import facts_html, figure_html, page
-from bench.reproduce.frame import Reproduction, Row, Verdict
+from bench.reproduce.frame import Reproduction, Row, Size, Verdict
 from data.atomic import check_writable, write_atomically
 from models.exceptions import UserMistake
 
@@ -38,20 +38,21 @@ def prepare_page(path: Path) -> None:
     check_writable(path, "report")
 
 
-def write_page(path: Path, reproduction: Reproduction, quick: bool) -> None:
+def write_page(path: Path, reproduction: Reproduction, quick: bool, size: Size) -> None:
     """Write the page of a reproduction; an old one is replaced.
 
     Raises:
         UserMistake: it cannot be written there.
     """
-    size = "Scaled down: --quick." if quick else "In full."
+    changed = ", ".join(f"{name} {value}" for name, value in size.given().items())
+    how = "Scaled down: --quick." if quick else f"Not of the full size: {changed}." if changed else "In full."
     made = f"{date.today()}, rram-bench {version('rram-bench')}, Python {platform.python_version()}"
     holding = sum(row.verdict is not Verdict.NOT_REPRODUCED for row in reproduction.rows)
     text = page(
         f"Reproduction: {reproduction.name}",
         [
             f"<h1>Reproduction: {escape(reproduction.name)}</h1>",
-            f"<p>{size} {holding} of {len(reproduction.rows)} figures hold. {escape(made)}.</p>",
+            f"<p>{how} {holding} of {len(reproduction.rows)} figures hold. {escape(made)}.</p>",
             _table(reproduction.rows),
             f"<p>{_EXPLANATION}</p>",
             *(f"<p>{escape(note)}</p>" for note in reproduction.notes),

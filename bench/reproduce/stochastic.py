@@ -163,7 +163,10 @@ def _of_published_size() -> IntegerNetwork:
 
 def run(context: Context) -> Reproduction:
     """Train on grey levels and on random signs, test with random signs, and draw up the accounts."""
-    return reproduce(context, QUICK if context.quick else FULL)
+    if context.quick:
+        return reproduce(context, QUICK)
+    epochs = context.size.epochs
+    return reproduce(context, FULL if epochs is None else replace(FULL, epochs=epochs))
 
 
 def reproduce(context: Context, experiment: Experiment) -> Reproduction:
@@ -209,11 +212,13 @@ def _rows(
     # the number of presentations at which the energy gain is nearest to that published
     near = min(wide.gains, key=lambda count: abs(wide.gains[count] - PUBLISHED_GAIN))
     loss = 100.0 * (conventional - adapted[experiment.presentations.index(near)])
-    published = experiment is FULL
+    published = experiment.data == FULL.data
     small = reproduced(loss, PUBLISHED_LOSS, 0.5) if published else ordering(adapted[0] < adapted[-1])
     area = 100.0 * (wide.area - 1.0)
     sizes = "-".join(str(size) for size in PUBLISHED_SIZES)
     last = 100.0 * (conventional - adapted[-1])
+    # 64 pixels average out less of the randomness than 784 do
+    allowed = 1.0 if published else 0.25 * 100.0 * (conventional - adapted[0])
     return [
         Row(
             f"area with stochastic inputs against 8-bit inputs ({sizes}, ST-MRAM, 28 nm; in %)",
@@ -234,11 +239,10 @@ def _rows(
             small,
         ),
         Row(
-            f"accuracy lost with {most} presentations ({experiment.data}; in points)",
+            f"accuracy lost with {most} presentations ({experiment.data}; in points; accepted: below {allowed:.2f})",
             "approaches the conventional network",
             round(last, 2),
-            # 64 pixels average out less of the randomness than 784 do
-            ordering(last < (1.0 if published else 0.25 * 100.0 * (conventional - adapted[0]))),
+            ordering(last < allowed),
         ),
         Row(
             f"gain by adapted training at the first presentation ({experiment.data}; in points)",
@@ -303,4 +307,4 @@ def _settings(
     }
 
 
-SYSTEM = System("stochastic", "stochastic binary inputs: accuracy by presentations, energy and area", run)
+SYSTEM = System("stochastic", "stochastic binary inputs: accuracy by presentations, energy and area", run, ("epochs",))

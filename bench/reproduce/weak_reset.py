@@ -6,8 +6,9 @@ to device variability is the most harmful imperfection, on MNIST and on CIFAR-10
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib import resources
@@ -233,13 +234,16 @@ def run(context: Context) -> Reproduction:
 def _rows(experiment: Experiment, trained: Mapping[tuple[float, str], list[Trained]], rate: float) -> list[Row]:
     of = {name: float(np.mean([one.accuracy for one in trained[rate, name]])) for name in CONDITIONS}
     gains = {name: 100.0 * (of[name] - of[ALL]) for name in (NO_D2D, NO_RTN, NO_PINK)}
+    texts = {
+        name: f"{gain:+.2f}{_uncertainty(trained[rate, name], trained[rate, ALL])}" for name, gain in gains.items()
+    }
     where = f"{experiment.data}, learning rate {rate:g}"
     helps_most = max(gains, key=lambda name: gains[name])
     rows = [
         Row(
             f"the imperfection whose removal helps most ({where}; in points)",
             NO_D2D,
-            f"{helps_most} ({', '.join(f'{name}: {gain:+.2f}' for name, gain in gains.items())})",
+            f"{helps_most} ({', '.join(f'{name}: {text}' for name, text in texts.items())})",
             ordering(helps_most == NO_D2D),
         ),
         Row(
@@ -269,6 +273,14 @@ def _rows(experiment: Experiment, trained: Mapping[tuple[float, str], list[Train
                 ),
             ]
     return rows
+
+
+def _uncertainty(those: Sequence[Trained], these: Sequence[Trained]) -> str:
+    """Standard error of the difference over the seeds, in points, in words; nothing for a single seed."""
+    if len(those) < 2:
+        return ""
+    differences = [100.0 * (that.accuracy - this.accuracy) for that, this in zip(those, these, strict=True)]
+    return f" +- {np.std(differences, ddof=1) / math.sqrt(len(differences)):.2f}"
 
 
 def _settings(

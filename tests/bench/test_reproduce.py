@@ -20,7 +20,19 @@ import torch
 import bench.reproduce
 from bench.cli.reproduce import Asked, list_command, reproduce_command
 from bench.figures.style import panels
-from bench.reproduce import SYSTEMS, Context, Picture, Reproduction, Row, System, Verdict, ordering, reproduced, system
+from bench.reproduce import (
+    SYSTEMS,
+    Context,
+    Picture,
+    Reproduction,
+    Row,
+    Size,
+    System,
+    Verdict,
+    ordering,
+    reproduced,
+    system,
+)
 from bench.reproduce.metaplasticity import parts_of, permuted
 from bench.reproduce.perceptron import binary_perceptron, normalised_anew
 from bench.stopping import Stopped
@@ -44,11 +56,16 @@ def small(context: Context) -> Reproduction:
     return Reproduction("small", rows, (Picture("A curve", "rises", figure),), ("a note",), {"checkpoint": kept})
 
 
+def too_long(size: Size) -> None:
+    if size.epochs is not None and size.epochs > 10:
+        raise UserMistake("too long")
+
+
 @pytest.fixture
 def own_system(monkeypatch: pytest.MonkeyPatch) -> str:
     """A system of the test's own, registered like any other."""
     module = ModuleType("own_system")
-    module.SYSTEM = System("small", "a small system", small)  # type: ignore[attr-defined]
+    module.SYSTEM = System("small", "a small system", small, ("epochs",), too_long)  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "own_system", module)
     monkeypatch.setattr(bench.reproduce, "SYSTEMS", {"small": "own_system"})
     return "small"
@@ -115,6 +132,16 @@ def test_a_quick_run_keeps_no_checkpoints_and_has_a_page_of_its_own(
     assert "Scaled down" in (tmp_path / "small-quick.html").read_text(encoding="utf-8")
 
 
+def test_a_run_of_another_size_is_kept_apart_and_says_so(
+    own_system: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reproduce_command(asked(tmp_path, size=Size(epochs=7)), as_json=True)
+    assert json.loads(capsys.readouterr().out)["report"] == str(tmp_path / "small-epochs-7.html")
+    text = (tmp_path / "small-epochs-7.html").read_text(encoding="utf-8")
+    assert "Not of the full size: epochs 7." in text
+    assert str(tmp_path / "small-epochs-7-seed3" / "first.safetensors") in text
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [
@@ -122,6 +149,9 @@ def test_a_quick_run_keeps_no_checkpoints_and_has_a_page_of_its_own(
         ({"device": "tpu"}, "--device 'tpu': there are cpu, cuda"),
         ({"data_dir": Path("nowhere")}, "--data-dir nowhere: there is no such folder"),
         ({"out": Path(__file__)}, "cannot make the folder"),
+        ({"size": Size(draws=2)}, "small does not take --draws; it takes --epochs"),
+        ({"size": Size(epochs=7), "quick": True}, "--epochs: sizes are of the full run; --quick has its own"),
+        ({"size": Size(epochs=100)}, "too long"),
     ],
 )
 def test_mistakes(own_system: str, tmp_path: Path, change: dict[str, object], says: str) -> None:
@@ -153,6 +183,23 @@ def test_tasks_are_permutations_and_parts_are_the_whole() -> None:
     parts = parts_of(digits, 5)
     assert sum(len(part.train_labels) for part in parts) == len(digits.train_labels)
     assert (parts[4].test_images == digits.test_images).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "says"),
+    [
+        ("mram", Size(data="ecg"), "--data ecg: there are mnist, fashion-mnist, cifar10"),
+        ("mram", Size(filters=16), "--filters 16: mnist-1024-1024 has no convolutions; choose other data with --data"),
+        ("digital", Size(data="digits"), "--data digits: there are mnist, cifar10, ecg"),
+        ("medical", Size(data="ptb"), "--data ptb: there are ecg, eeg, mit-bih"),
+        ("ternary", Size(data="mnist"), "ternary does not take --data; it takes --epochs, --filters, --draws"),
+        ("metaplasticity", Size(epochs=1), "metaplasticity does not take --epochs; it is run at one size only"),
+    ],
+)
+def test_sizes_that_a_system_has_not_are_refused(name: str, size: Size, says: str) -> None:
+    with pytest.raises(UserMistake, match=re.escape(says)):
+        system(name).check_size(size, quick=False)
+    system(name).check_size(Size(), quick=True)
 
 
 @pytest.mark.slow
