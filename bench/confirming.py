@@ -18,12 +18,10 @@ from numpy.typing import NDArray
 
 from bench.error_map import ErrorMap, error_map
 from bench.inference import InferenceParameters, inference_procedure, inference_task
-from bench.loop import PREDICTION_DRAWS
 from bench.mapping import Plan, plan_network
 from bench.measured_map import KnownChip, known_chip
 from bench.plan_files import save_plan
-from bench.predicting import predict_measured
-from bench.procedure import Progress
+from bench.predicting import STAGE, measured_chips, predict, progress_of
 from bench.procedures.characterise import CHARACTERISE, CharacteriseParameters
 from bench.runner import RunResult
 from bench.stages import StagedRuns
@@ -136,21 +134,12 @@ def foretell(
     Raises:
         Stopped: a stop was asked for.
     """
-    stages, text = runs.stages, "predicting the accuracy on silicon"
-    stages.stage(text)
-    draws = PREDICTION_DRAWS * len(set(wanted.modes))
-
-    def on_draw(done: int) -> None:
-        runs.stop.check()
-        stages.step(Progress(done, draws, text))
-
-    chips = [one.chip for one in known]
-    found = predict_measured(
-        wanted.network, wanted.images, wanted.labels, parts, chips, wanted.modes, runs.seed, on_draw
-    )
-    stages.done(
-        "; ".join(f"{mode.value} {one.mean:.2%} ({one.low:.2%} to {one.high:.2%})" for mode, one in found.items())
-    )
+    runs.stages.stage(STAGE)
+    chips = measured_chips(wanted.network, parts, [one.chip for one in known])
+    on_draw = progress_of(wanted.modes, runs.stages.step, runs.stop)
+    examples = wanted.images, wanted.labels
+    found = predict(wanted.network, *examples, chips, wanted.modes, runs.seed, on_draw, parts)
+    runs.stages.done("; ".join(f"{mode.value} {one}" for mode, one in found.items()))
     return found
 
 
@@ -162,7 +151,7 @@ def verdicts(
     for mode, found in predictions.items():
         measured = accuracy[mode.value]
         modes[mode.value] = {
-            "predicted": {"mean": found.mean, "low": found.low, "high": found.high},
+            "predicted": found.interval,
             "measured": measured,
             "inside": found.low <= measured <= found.high,
         }

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from bench.inference import InferenceParameters, inference_procedure, inference_task
-from bench.loop import fit_characterisation, predict_silicon, train_network
+from bench.loop import fit_characterisation, train_network
 from bench.pictures import array_picture
+from bench.predicting import STAGE, predict_silicon
 from bench.procedures.characterise import CHARACTERISE, CharacteriseParameters
 from bench.runner import prepare_folder
 from bench.session import open_bench
@@ -64,7 +65,7 @@ def _run_loop(loop: StagedRuns) -> dict[str, Any]:
         f"{network.accuracy(data.test_images, data.test_labels):.2%} on {len(data.test_labels)} held-out samples"
     )
 
-    stages.stage("predicting the accuracy on silicon")
+    stages.stage(STAGE)
     predictions = predict_silicon(network, data, fitted.device, loop.bench.chip.geometry, seed)
     # One interval for both ways of inferring: it holds the 95 % interval of each.
     predicted = {

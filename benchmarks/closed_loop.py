@@ -122,7 +122,7 @@ def one_bench(seed: int, attempts: Sequence[int] = ATTEMPTS) -> Iterator[Outcome
     """Measure, fit, predict and infer one bench, with each number of passes."""
     from bench.config import parse_bench_file
     from bench.inference import inference_procedure, inference_task
-    from bench.loop import predict_silicon
+    from bench.predicting import predict_silicon
     from bench.procedures import find_procedure
     from bench.procedures.forming import FORMING, QUICK
     from bench.runner import run

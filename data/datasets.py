@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -85,6 +85,15 @@ class Dataset:
     def is_signals(self) -> bool:
         """Whether the items are signals (channels, samples) rather than images (channels, height, width)."""
         return len(self.shape) == 2
+
+    def first_tests(self, count: int | None) -> Dataset:
+        """The same with only the first ``count`` held-out items; with all of them for None."""
+        if count is None:
+            return self
+        groups = None if self.test_groups is None else self.test_groups[:count]
+        return replace(
+            self, test_images=self.test_images[:count], test_labels=self.test_labels[:count], test_groups=groups
+        )
 
     @property
     def checksum(self) -> str:

@@ -62,6 +62,14 @@ class Prediction:
     high: float
     samples: NDArray[np.float64]
 
+    @property
+    def interval(self) -> dict[str, float]:
+        """Mean and bounds, by name."""
+        return {"mean": self.mean, "low": self.low, "high": self.high}
+
+    def __str__(self) -> str:
+        return f"{self.mean:.2%} (95 %: {self.low:.2%} to {self.high:.2%})"
+
 
 def flip_weights(weights: Weights, rate: float, rng: np.random.Generator) -> Weights:
     """Turn each weight's sign with probability ``rate``; a zero weight stays zero."""

@@ -244,17 +244,11 @@ def predict(
     as_json: JsonOption = False,
 ) -> None:
     """Predict the accuracy on silicon, with an interval, from a device file or from runs; no bench is needed."""
-    from bench.cli.loop import Examples, ToPredict, predict_command
-    from bench.cli.predicting import ToForetell, foretell_command
+    from bench.cli.loop import Examples
+    from bench.cli.predicting import ToPredict, predict_command
 
-    devices, runs = tuple(given(device)), tuple(given(error_map))
-    sources, examples = benches(bench), Examples(data, data_dir)
-    if len(devices) == 1 and len(sources) < 2 and not runs and plan is None:
-        source = sources[0] if sources else None
-        predict_command(network, examples, ToPredict(devices[0], source, rows, cols), seed, as_json)
-        return
-    asked = ToForetell(sources, devices, runs, plan, placed, sized=rows is not None or cols is not None)
-    foretell_command(network, examples, asked, seed, as_json)
+    asked = ToPredict(benches(bench), tuple(given(device)), tuple(given(error_map)), plan, placed, rows, cols)
+    predict_command(network, Examples(data, data_dir), asked, seed, as_json)
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""Commands of the loop: demo, fit, train, predict, infer."""
+"""Commands of the loop: demo, fit, train."""
 
 from __future__ import annotations
 
@@ -104,44 +104,3 @@ def train_command(
     values = {"network": name, "data": data.name, "seed": seed, "accuracy": accuracy, "network_file": str(out)}
     table = [("accuracy in software", f"{accuracy:.2%}"), ("network file", str(out))]
     reporter.result(values, table, name)
-
-
-@dataclass(frozen=True)
-class ToPredict:
-    """A prediction as it was asked for.
-
-    Attributes:
-        device: device file.
-        bench: bench file whose array and operating points count, or None for the packaged ones.
-        rows, cols: of the array, or None for those of the bench.
-    """
-
-    device: Path
-    bench: str | None
-    rows: int | None
-    cols: int | None
-
-
-def predict_command(path: Path, examples: Examples, asked: ToPredict, seed: int, as_json: bool) -> None:
-    """Accuracy on silicon, predicted from a device file."""
-    from bench.loop import bench_and_array, predict_silicon
-    from data.device_files import load_device
-    from data.networks import load_network
-
-    network, device, data = load_network(path).network, load_device(asked.device), examples.load()
-    config, array = bench_and_array(network, asked.bench, asked.rows, asked.cols)
-    predictions = predict_silicon(network, data, device, array, seed, config)
-    software = network.accuracy(data.test_images, data.test_labels)
-    values = {
-        "software_accuracy": software,
-        "array": list(array),
-        "predicted": {
-            mode: {"mean": found.mean, "low": found.low, "high": found.high} for mode, found in predictions.items()
-        },
-    }
-    table = [("accuracy in software", f"{software:.2%}")]
-    table += [
-        (f"predicted for silicon, {mode}", f"{found.mean:.2%} (95 %: {found.low:.2%} to {found.high:.2%})")
-        for mode, found in predictions.items()
-    ]
-    Reporter(as_json).result(values, table, f"{network.name} on {data.name}, {device.name}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -239,13 +239,7 @@ class ToInfer:
 
     def data(self) -> Dataset:
         """The data set with only so many test samples."""
-        whole = self.opened.data
-        return replace(
-            whole,
-            test_images=whole.test_images[: self.samples],
-            test_labels=whole.test_labels[: self.samples],
-            test_groups=None if whole.test_groups is None else whole.test_groups[: self.samples],
-        )
+        return self.opened.data.first_tests(self.samples)
 
     def foretell(self, stop: StopToken, report: Report) -> Foretold:
         """Predict the accuracies: from runs of this chip, else from the device file. Raises Stopped.
@@ -253,38 +247,26 @@ class ToInfer:
         That nothing can be predicted is part of the answer: it does not keep anybody from inferring.
         """
         from bench.confirming import known_by
-        from bench.loop import PREDICTION_DRAWS, predict_silicon
-        from bench.predicting import predict_measured
+        from bench.predicting import STAGE, measured_chips, predict, predict_silicon, progress_of
 
         network, data, modes = self.opened.network, self.data(), self.modes
-        draws = PREDICTION_DRAWS * len(modes)
-        text = "predicting the accuracy on silicon"
-
-        def on_draw(done: int) -> None:
-            stop.check()
-            report(Progress(done, draws, text))
-
-        report(Progress(0, draws, text))
+        on_draw = progress_of(modes, report, stop)
+        report(Progress(0, 1, STAGE))
         count = len(data.test_labels)
         try:
             if self.runs:
                 known = known_by(self.runs, self.config.geometry, self.chip_id)
+                chips = measured_chips(network, [self.plan], [known.chip])
                 examples = data.test_images, data.test_labels
-                found = predict_measured(network, *examples, [self.plan], [known.chip], modes, self.seed, on_draw)
+                found = predict(network, *examples, chips, modes, self.seed, on_draw, [self.plan])
                 source = f"runs of this chip ({', '.join(path.name for path in self.runs)})"
-                return Foretold({mode.value: one for mode, one in found.items()}, source, "", count)
-            device = _device(self.device)
-            by_name = predict_silicon(
-                network, data, device, self.config.geometry, self.seed, self.config, modes, on_draw
-            )
-            return Foretold(
-                {InferenceMode(mode).value: one for mode, one in by_name.items()},
-                f"device file {device.name}, for any such chip",
-                "",
-                count,
-            )
+            else:
+                device, array = _device(self.device), self.config.geometry
+                found = predict_silicon(network, data, device, array, self.seed, self.config, modes, on_draw)
+                source = f"device file {device.name}, for any such chip"
         except UserMistake as error:
             return Foretold({}, "", str(error), count)
+        return Foretold({mode.value: one for mode, one in found.items()}, source, "", count)
 
     def infer(self, folder: Path, bench: Bench, stop: StopToken, report: Report) -> RunEnd:
         """Program tile by tile and infer."""

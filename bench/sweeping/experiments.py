@@ -87,8 +87,7 @@ class OnExamples(Settings):
 
     def examples(self) -> Dataset:
         """The data set, with the test samples that are asked for."""
-        data = _dataset(self.data, self.data_dir)
-        return replace(data, test_images=data.test_images[: self.samples], test_labels=data.test_labels[: self.samples])
+        return _dataset(self.data, self.data_dir).first_tests(self.samples)
 
 
 class ReproduceSettings(Settings):
@@ -291,7 +290,7 @@ def _device(settings: PredictSettings) -> DeviceFile:
 
 
 def _check_predict(settings: PredictSettings) -> None:
-    from bench.loop import error_rates
+    from bench.predicting import error_rates
 
     _check_examples(settings)
     device = _device(settings)
@@ -302,14 +301,14 @@ def _check_predict(settings: PredictSettings) -> None:
 
 
 def _predict(settings: PredictSettings, seed: int) -> Numbers:
-    from bench.loop import bench_and_array, predict_silicon
+    from bench.predicting import bench_and_array, predict_silicon
 
     network, data = _network(settings), settings.examples()
     config, array = bench_and_array(network, settings.bench, settings.rows, settings.cols)
     found = predict_silicon(network, data, _device(settings), array, seed, config, settings.modes)
     numbers = {"software_accuracy": network.accuracy(data.test_images, data.test_labels)}
     for mode, one in found.items():
-        numbers |= {f"{mode}.mean": one.mean, f"{mode}.low": one.low, f"{mode}.high": one.high}
+        numbers |= {f"{mode}.{name}": value for name, value in one.interval.items()}
     return numbers
 
 

@@ -14,8 +14,8 @@ from typer.testing import CliRunner
 from bench.cli.app import app
 from bench.config import parse_bench_file
 from bench.confirming import Confirming, Wanted
-from bench.loop import predict_silicon
 from bench.plan_files import load_plan
+from bench.predicting import predict_silicon
 from bench.session import connect
 from bench.stages import StagedRuns
 from bench.stopping import StopToken

@@ -56,7 +56,7 @@ BROKEN = {"defects.stuck_lrs": 0.03, "defects.stuck_hrs": 0.05}
 def few_draws() -> Iterator[None]:
     """A third of the draws: enough for an interval, and sooner done."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bench.predicting, "PREDICTION_DRAWS", 67)
+        patch.setattr(bench.predicting, "DRAWS", 67)
         yield
 
 

@@ -15,8 +15,8 @@ from bench.gui.jobs import OpenNetwork
 from bench.gui.network_work import Foretold
 from bench.gui.sample_list import PICTURE, sample_picture
 from bench.gui.window import Window
-from bench.loop import READ_ERRORS
 from bench.plan_files import load_plan, save_plan
+from bench.predicting import READ_ERRORS
 from bench.procedure import Progress
 from bench.states import RunState
 from data.class_names import class_names
