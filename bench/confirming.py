@@ -13,9 +13,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from bench.error_map import ErrorMap, error_map
 from bench.inference import InferenceParameters, inference_procedure, inference_task
 from bench.mapping import Plan, plan_network
@@ -46,12 +43,11 @@ class Wanted:
 
     Attributes:
         network: the integers.
-        data: its test set; only the first ``samples`` of it where that is given.
+        data: its test set, all of which is inferred.
         modes: ways of inferring; the first is the one that the verdict is about.
         runs: runs that characterised the chip before; it is characterised now where there are none.
         plan: how the network is laid on the array; by default placed with what is known of the chip.
         placed: whether weights are placed where stuck and weak cells do least harm.
-        samples: how many samples, or None for all.
     """
 
     network: IntegerNetwork
@@ -60,17 +56,6 @@ class Wanted:
     runs: Sequence[Path] = field(default_factory=tuple)
     plan: Plan | None = None
     placed: bool = True
-    samples: int | None = None
-
-    @property
-    def images(self) -> NDArray[np.integer]:
-        """Those that are inferred."""
-        return self.data.test_images[: self.samples]
-
-    @property
-    def labels(self) -> NDArray[np.int64]:
-        """Of these images."""
-        return self.data.test_labels[: self.samples]
 
 
 @dataclass(frozen=True)
@@ -137,7 +122,7 @@ def foretell(
     runs.stages.stage(STAGE)
     chips = measured_chips(wanted.network, parts, [one.chip for one in known])
     on_draw = progress_of(wanted.modes, runs.stages.step, runs.stop)
-    examples = wanted.images, wanted.labels
+    examples = wanted.data.test_images, wanted.data.test_labels
     found = predict(wanted.network, *examples, chips, wanted.modes, runs.seed, on_draw, parts)
     runs.stages.done("; ".join(f"{mode.value} {one}" for mode, one in found.items()))
     return found
@@ -188,7 +173,7 @@ class Confirming:
         """
         wanted, chip = self.wanted, self.runs.bench.chip
         # all that can be refused is refused before anything is driven
-        task = inference_task(wanted.network, wanted.images, wanted.labels, wanted.plan)
+        task = inference_task(wanted.network, wanted.data.test_images, wanted.data.test_labels, wanted.plan)
         task.plan_for(chip)
         known = None
         if wanted.runs:

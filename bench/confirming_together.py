@@ -42,7 +42,7 @@ class ConfirmingTogether:
         """
         wanted, chips = self.wanted, [each.bench.chip for each in self.runs]
         # all that can be refused is refused before anything is driven
-        task = inference_task(wanted.network, wanted.images, wanted.labels)
+        task = inference_task(wanted.network, wanted.data.test_images, wanted.data.test_labels)
         parameters = InferenceParameters(modes=wanted.modes)
         together(task, self.plan, parameters, self.runs)
         before = self._known()

@@ -29,6 +29,19 @@ class Stages(Protocol):
         """The stage ended."""
 
 
+class Quiet:
+    """Hears of stages and says nothing."""
+
+    def stage(self, text: str) -> None:
+        """A stage begins."""
+
+    def step(self, step: Step) -> None:
+        """A record is on disk, or there is progress."""
+
+    def done(self, text: str) -> None:
+        """The stage ended."""
+
+
 @dataclass(frozen=True)
 class StagedRuns:
     """What the runs share: the bench, the seed that they record, their folder, who watches, and who may stop them.

@@ -29,7 +29,6 @@ from benchmarks.tables import replace_between
 from models.exceptions import RramBenchError, UserMistake
 
 if TYPE_CHECKING:
-    from bench.procedure import Step
     from data.datasets import Dataset
     from models.integer import IntegerNetwork
 
@@ -116,29 +115,16 @@ class Case:
         return low <= measured <= high
 
 
-class _Quiet:
-    """Hears of stages and says nothing."""
-
-    def stage(self, text: str) -> None:
-        """A stage begins."""
-
-    def step(self, step: Step) -> None:
-        """A record is on disk."""
-
-    def done(self, text: str) -> None:
-        """The stage ended."""
-
-
 def one_case(network: IntegerNetwork, data: Dataset, group: Group, case: Case) -> None:
     """Confirm one chip, or several together; what came of it is put into ``case``."""
     from bench.confirming import Confirming, Wanted
     from bench.confirming_together import ConfirmingTogether
     from bench.session import open_bench
-    from bench.stages import StagedRuns
+    from bench.stages import Quiet, StagedRuns
     from bench.stopping import StopToken
     from models.prediction import InferenceMode
 
-    wanted = Wanted(network, data, tuple(InferenceMode(mode) for mode in MODES), samples=group.samples)
+    wanted = Wanted(network, data.first_tests(group.samples), tuple(InferenceMode(mode) for mode in MODES))
     kinds, stop = group.chip.split("+"), StopToken()
     with ExitStack() as opened:
         folder = Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="confirmations-")))
@@ -147,13 +133,11 @@ def one_case(network: IntegerNetwork, data: Dataset, group: Group, case: Case) -
             opened.enter_context(open_bench("simulated", seed, chip=kind))
             for kind, seed in zip(kinds, seeds, strict=True)
         ]
-        runs = tuple(
-            StagedRuns(bench, seed, folder, _Quiet(), stop) for bench, seed in zip(benches, seeds, strict=True)
-        )
+        runs = tuple(StagedRuns(bench, seed, folder, Quiet(), stop) for bench, seed in zip(benches, seeds, strict=True))
         if len(runs) == 1:
             result = Confirming(runs[0], wanted).confirm(form_first=True)
         else:
-            result = ConfirmingTogether(runs, wanted).confirm(_Quiet(), [True] * len(runs))
+            result = ConfirmingTogether(runs, wanted).confirm(Quiet(), [True] * len(runs))
     case.software = result["software_accuracy"]
     for mode, facts in result["modes"].items():
         predicted = facts["predicted"]

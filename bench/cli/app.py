@@ -284,9 +284,9 @@ def infer(
 
     modes = given(mode) or ([] if sweep else [BOTH])
     earlier = () if resume is None else tuple(resume)
-    wanted = Inferring(tuple(modes), plan, samples, parse_settings(settings), sweep, earlier)
+    wanted = Inferring(tuple(modes), plan, parse_settings(settings), sweep, earlier)
     on = on_each(benches(bench) or ("simulated",), out, seed, chip, form, parse_overrides(given(at)))
-    examples = Examples(data, data_dir)
+    examples = Examples(data, data_dir, samples)
     if len(on) > 1:
         infer_together_command(network, examples, on, wanted, as_json)
     else:
@@ -321,9 +321,9 @@ def confirm(
     from bench.cli.several_chips import confirm_together_command
     from bench.source import parse_overrides
 
-    asked = ToConfirm(tuple(given(mode)), plan, tuple(given(error_map)), placed, samples)
+    asked = ToConfirm(tuple(given(mode)), plan, tuple(given(error_map)), placed)
     on = on_each(benches(bench) or ("simulated",), out, seed, chip, form, parse_overrides(given(at)))
-    examples = Examples(data, data_dir)
+    examples = Examples(data, data_dir, samples)
     if len(on) > 1:
         confirm_together_command(network, examples, on, asked, as_json)
     else:

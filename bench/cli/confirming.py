@@ -26,7 +26,6 @@ class Inferring:
     Attributes:
         modes: ways of inferring, by name; "both" stands for host and xnor.
         plan: plan file, or None.
-        samples: only so many, or None for all.
         settings: further parameters.
         sweep: over the conditions that the settings list.
         resume: run files that ended early: one for each chip, or none.
@@ -34,7 +33,6 @@ class Inferring:
 
     modes: tuple[str, ...]
     plan: Path | None
-    samples: int | None
     settings: Mapping[str, str]
     sweep: bool
     resume: tuple[Path, ...]
@@ -48,8 +46,7 @@ def infer_command(path: Path, examples: Examples, on: OnBench, wanted: Inferring
     from data.runs import open_run
 
     network, data, plan = load_network(path).network, examples.load(), _plan(wanted.plan)
-    images, labels = data.test_images[: wanted.samples], data.test_labels[: wanted.samples]
-    task = inference_task(network, images, labels, plan)
+    task = inference_task(network, data.test_images, data.test_labels, plan)
     procedure = sweep_procedure(task) if wanted.sweep else inference_procedure(task)
     modes = [mode.value for mode in parsed_modes(wanted.modes)]
     parameters = procedure.parse({**wanted.settings, **({"modes": modes} if modes else {})})
@@ -77,14 +74,12 @@ class ToConfirm:
         plan: plan file, or None.
         error_map: runs that characterised this chip before; none to have it done now.
         placed: place weights where stuck and weak cells do least harm.
-        samples: only so many, or None for all.
     """
 
     modes: tuple[str, ...]
     plan: Path | None
     error_map: tuple[Path, ...]
     placed: bool
-    samples: int | None
 
 
 def confirm_command(path: Path, examples: Examples, on: OnBench, asked: ToConfirm, as_json: bool) -> None:
@@ -95,7 +90,7 @@ def confirm_command(path: Path, examples: Examples, on: OnBench, asked: ToConfir
 
     network, data = load_network(path).network, examples.load()
     modes = parsed_modes(asked.modes) or (InferenceMode.XNOR,)
-    wanted = Wanted(network, data, modes, asked.error_map, _plan(asked.plan), asked.placed, asked.samples)
+    wanted = Wanted(network, data, modes, asked.error_map, _plan(asked.plan), asked.placed)
     reporter = Reporter(as_json)
     with on.open(reporter) as runs:
         result = Confirming(runs, wanted).confirm(on.fresh)

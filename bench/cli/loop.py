@@ -25,16 +25,18 @@ class Examples:
     Attributes:
         name: of the data set.
         folder: of data sets; None for that of RRAM_BENCH_DATA.
+        samples: only so many of the test set, or None for all.
     """
 
     name: str
     folder: Path | None
+    samples: int | None = None
 
     def load(self) -> Dataset:
         """Read it, with the split that every command takes."""
         from data.datasets import load_dataset
 
-        return load_dataset(self.name, self.folder)
+        return load_dataset(self.name, self.folder).first_tests(self.samples)
 
 
 def demo_command(seed: int, source: str, out: Path | None, as_json: bool) -> None:

@@ -35,8 +35,7 @@ def infer_together_command(
     plan = None if wanted.plan is None else load_shared_plan(wanted.plan)
     if plan is not None:
         plan.check(network)
-    images, labels = data.test_images[: wanted.samples], data.test_labels[: wanted.samples]
-    task = inference_task(network, images, labels)
+    task = inference_task(network, data.test_images, data.test_labels)
     modes = [mode.value for mode in parsed_modes(wanted.modes)]
     parameters = inference_procedure(task).parse({**wanted.settings, "modes": modes})
     assert isinstance(parameters, InferenceParameters)
@@ -69,7 +68,7 @@ def confirm_together_command(
 
     network, data = load_network(path).network, examples.load()
     modes = parsed_modes(asked.modes) or (InferenceMode.XNOR,)
-    wanted = Wanted(network, data, modes, asked.error_map, placed=asked.placed, samples=asked.samples)
+    wanted = Wanted(network, data, modes, asked.error_map, placed=asked.placed)
     plan = None if asked.plan is None else load_shared_plan(asked.plan)
     if plan is not None:
         plan.check(network)

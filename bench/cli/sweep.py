@@ -113,8 +113,8 @@ def list_command(options: SweepOptions, as_json: bool) -> None:
     sweep = load_sweep(options.file)
     engine = _engine(options, sweep)
     stored = read_sweep(options.results) if options.results.exists() else None
-    if stored is not None and stored.attributes["points_sha256"] != sweep.digest:
-        raise UserMistake(f"{options.results} is of another sweep than {options.file}; name another file with --out")
+    if stored is not None:
+        stored.check(sweep)
     ended = {} if stored is None else stored.outcomes
     left = len(sweep.points) - len(ended)
     each = sum(one.seconds for one in ended.values()) / len(ended) if ended else None
@@ -169,10 +169,10 @@ def report_command(options: SweepOptions, asked: ReportOptions, as_json: bool) -
     }
     written = [(name, str(path)) for name, path in (("table", asked.csv), ("picture", asked.plot)) if path is not None]
     title = f"{stored.path.name}: " + ", ".join(f"{count} {status}" for status, count in counts.items())
-    Reporter(as_json).result(values, [*table(found), *_slowest(stored), *written], title)
+    Reporter(as_json).result(values, [*table(found), *_cost_of(stored), *written], title)
 
 
-def _slowest(stored: Stored) -> list[tuple[str, str]]:
+def _cost_of(stored: Stored) -> list[tuple[str, str]]:
     if not stored.outcomes:
         return []
     worst = max(stored.outcomes.values(), key=lambda one: one.seconds)

@@ -193,18 +193,9 @@ class _Job:
 
     def save(self, network: IntegerNetwork, outcome: RunResult, how: str) -> None:
         """Write the network with where it came from: the chip and the run, and what the first one came from."""
-        from data.networks import save_network
-        from data.runs import open_run
+        from bench.made_networks import save_made
 
-        provenance = {
-            how: self._file.network.sha256,
-            "chip_id": str(open_run(outcome.run_file).attributes["chip_id"]),
-            "run": outcome.run_file.name,
-            "data": self._data.name,
-            "seed": str(self.on.seed),
-            "before": self._file.provenance,
-        }
-        save_network(self.to, network, provenance)
+        save_made(self.to, network, how, self._file, outcome.run_file, self._data.name, self.on.seed)
 
     def show(self, outcome: RunResult, table: list[tuple[str, str]], title: str) -> None:
         """The result, for people or as JSON."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -127,12 +127,13 @@ class RunEnd:
 
 @dataclass(frozen=True)
 class OpenNetwork:
-    """A network, the samples to infer, and how good it is on them in software."""
+    """A network, the samples to infer, how good it is on them in software, and where it came from."""
 
     network: IntegerNetwork
     data: Dataset
     software_accuracy: float
     file: Path
+    provenance: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def sizes(self) -> tuple[int, ...]:

@@ -311,7 +311,7 @@ class NetworkStudy(QObject):
             return
         folder, opened = self._controller.folder, asked.opened
         out = folder / f"{opened.file.stem}-tuned.safetensors"
-        tuning = ToTune(opened, asked.plan, settings, samples, out)
+        tuning = ToTune(opened, asked.plan, settings, samples, out, asked.seed)
         self._controller.on_bench(
             f"Tune {opened.network.name}",
             lambda bench, stop, report: tuning.work(folder, bench, stop, report),
@@ -325,7 +325,8 @@ class NetworkStudy(QObject):
         if opened is None or bench is None:
             self._controller.complain("Learn", "it needs a connected bench and an open network")
             return
-        learning = ToLearn(opened, settings, samples, folder / f"{opened.file.stem}-learned.safetensors")
+        out = folder / f"{opened.file.stem}-learned.safetensors"
+        learning = ToLearn(opened, settings, samples, out, bench.seed)
         self._controller.on_bench(
             f"Learn {opened.network.name}",
             lambda bench, stop, report: learning.work(folder, bench, stop, report),

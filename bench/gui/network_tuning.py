@@ -32,6 +32,7 @@ class ToTune:
     settings: Mapping[str, Any]
     samples: int | None
     out: Path
+    seed: int
 
     def work(self, folder: Path, bench: Bench, stop: StopToken, report: Report) -> Made:
         """Tune, save and open the tuned network; the result of the run too."""
@@ -41,7 +42,7 @@ class ToTune:
         training.plan_for(bench.chip)
         outcome = _run(self.out, tuning_procedure(training, held_out), self.settings, folder, bench, stop, report)
         tuned = tuned_network(self.opened.network, open_run(outcome.run_file))
-        return _saved(self.opened, tuned, "tuned_from", self.out, outcome, bench)
+        return _saved(self, tuned, "tuned_from", outcome)
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,7 @@ class ToLearn:
     settings: Mapping[str, Any]
     samples: int | None
     out: Path
+    seed: int
 
     def work(self, folder: Path, bench: Bench, stop: StopToken, report: Report) -> Made:
         """Learn, save and open the network that learned; the result of the run too."""
@@ -63,7 +65,7 @@ class ToLearn:
         blocks_for(last.outputs, last.inputs, bench.chip.geometry)
         outcome = _run(self.out, learning_procedure(training, held_out), self.settings, folder, bench, stop, report)
         learned = learned_network(self.opened.network, open_run(outcome.run_file))
-        return _saved(self.opened, learned, "learned_from", self.out, outcome, bench)
+        return _saved(self, learned, "learned_from", outcome)
 
 
 def _tasks(opened: OpenNetwork, samples: int | None, held_out: int | None, plan: Plan | None) -> tuple[Task, Task]:
@@ -95,15 +97,12 @@ def _run(
     return run(procedure, parameters, bench, folder, on_step=report, on_state=report, stop=stop)
 
 
-def _saved(opened: OpenNetwork, network: IntegerNetwork, how: str, out: Path, outcome: RunResult, bench: Bench) -> Made:
-    from data.networks import save_network
+def _saved(asked: ToTune | ToLearn, network: IntegerNetwork, how: str, outcome: RunResult) -> Made:
+    from bench.made_networks import save_made
+    from data.networks import NetworkFile, load_network
 
-    provenance = {
-        how: opened.network.sha256,
-        "chip_id": bench.chip.chip_id,
-        "run": outcome.run_file.name,
-        "data": opened.data.name,
-    }
-    save_network(out, network, provenance)
-    accuracy = network.accuracy(opened.data.test_images, opened.data.test_labels)
-    return OpenNetwork(network, opened.data, accuracy, out), dict(outcome.result)
+    opened, data = asked.opened, asked.opened.data
+    original = NetworkFile(opened.network, dict(opened.provenance))
+    save_made(asked.out, network, how, original, outcome.run_file, data.name, asked.seed)
+    accuracy = network.accuracy(data.test_images, data.test_labels)
+    return OpenNetwork(network, data, accuracy, asked.out, load_network(asked.out).provenance), dict(outcome.result)

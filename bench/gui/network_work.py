@@ -66,13 +66,15 @@ class Training:
         """Train, save and open."""
         from bench.loop import train_network
         from bench.runner import prepare_folder
+        from data.networks import load_network
 
         device = None if self.device is None else load_device(self.device)
         prepare_folder(self.out.parent)
         report(Progress(0, self.epochs, f"loading {self.source.name}"))
         data = self.source.load()
         network = train_network(self.name, data, self.seed, self.out, report, stop, self.epochs, device)
-        return OpenNetwork(network, data, network.accuracy(data.test_images, data.test_labels), self.out)
+        accuracy = network.accuracy(data.test_images, data.test_labels)
+        return OpenNetwork(network, data, accuracy, self.out, load_network(self.out).provenance)
 
 
 def open_network(file: Path, source: Source) -> OpenNetwork:
@@ -81,15 +83,15 @@ def open_network(file: Path, source: Source) -> OpenNetwork:
     Raises:
         UserMistake: it is no network, or takes other samples than the data set has.
     """
-    from data.networks import load_network
+    from data.networks import NetworkFile, load_network
 
     if file.suffix.lower() == ONNX:
         from models.onnx_import import import_onnx
 
-        network = import_onnx(file).network
+        loaded = NetworkFile(import_onnx(file).network, {})
     else:
-        network = load_network(file).network
-    data = source.load()
+        loaded = load_network(file)
+    network, data = loaded.network, source.load()
     features = network.encoding.features
     if features != data.test_images.shape[1]:
         raise UserMistake(
@@ -101,7 +103,7 @@ def open_network(file: Path, source: Source) -> OpenNetwork:
             f"{file}: {network.name} tells {network.classes} classes, and {data.name} has {data.classes}: it does not "
             f"fit the data set {data.name}; choose the one it was trained for"
         )
-    return OpenNetwork(network, data, network.accuracy(data.test_images, data.test_labels), file)
+    return OpenNetwork(network, data, network.accuracy(data.test_images, data.test_labels), file, loaded.provenance)
 
 
 @dataclass(frozen=True)
@@ -339,9 +341,9 @@ class ToConfirm:
         from bench.confirming import Confirming, Wanted
         from bench.stages import StagedRuns
 
-        data = self.opened.data
-        count = len(data.test_labels[: self.samples])
-        wanted = Wanted(self.opened.network, data, self.modes, self.runs, self.plan, self.placed, self.samples)
+        data = self.opened.data.first_tests(self.samples)
+        count = len(data.test_labels)
+        wanted = Wanted(self.opened.network, data, self.modes, self.runs, self.plan, self.placed)
 
         def on_predicted(plan: Plan, found: Mapping[InferenceMode, Prediction]) -> None:
             foretold = Foretold({mode.value: one for mode, one in found.items()}, "the cells of this chip", "", count)

@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bench.config import explain
+from bench.run_facts import flat
 from bench.session import SIMULATED, connect, simulated_bench
 from bench.source import at_points, bench_config
-from bench.stages import StagedRuns
+from bench.stages import Quiet, StagedRuns
 from bench.stopping import StopToken
 from bench.sweeping.points import digest_of
 from data.device_files import DeviceFile, Quantity, load_device
@@ -30,7 +31,6 @@ from models.exceptions import UserMistake
 from models.prediction import InferenceMode
 
 if TYPE_CHECKING:
-    from bench.procedure import Step
     from data.datasets import Dataset
     from models.integer import IntegerNetwork
 
@@ -198,17 +198,6 @@ def _dataset(name: str, folder: str | None) -> Dataset:
     return load_dataset(name, None if folder is None else Path(folder))
 
 
-def _numbers(values: Mapping[str, Any], prefix: str = "") -> Numbers:
-    """The numbers of a nested result, by dotted names."""
-    found: Numbers = {}
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            found |= _numbers(value, f"{prefix}{name}.")
-        elif isinstance(value, int | float):
-            found[f"{prefix}{name}"] = float(value)
-    return found
-
-
 @lru_cache(maxsize=8)
 def _network_of(path: str, digest: str) -> IntegerNetwork:
     from data.networks import load_network
@@ -320,19 +309,6 @@ def _check_confirm(settings: ConfirmSettings) -> None:
         at_points(bench_config(SIMULATED), settings.at)
 
 
-class _Quiet:
-    """Hears of stages and says nothing."""
-
-    def stage(self, text: str) -> None:
-        """A stage begins."""
-
-    def step(self, step: Step) -> None:
-        """A record is on disk."""
-
-    def done(self, text: str) -> None:
-        """The stage ended."""
-
-
 def _confirm(settings: ConfirmSettings, seed: int) -> Numbers:
     from bench.confirming import Confirming, Wanted
 
@@ -343,9 +319,10 @@ def _confirm(settings: ConfirmSettings, seed: int) -> Numbers:
         simulated_bench(seed, None if device is None else Path(device), chip=settings.chip) as (config, text),
         connect(at_points(config, settings.at), text) as bench,
     ):
-        result = Confirming(StagedRuns(bench, seed, Path(folder), _Quiet(), StopToken()), wanted).confirm(True)
+        result = Confirming(StagedRuns(bench, seed, Path(folder), Quiet(), StopToken()), wanted).confirm(True)
     kept = {name: result[name] for name in ("software_accuracy", "samples", "stuck_cells", "tiles", "errors", "cells")}
-    return _numbers({**kept, **result["modes"]})
+    every = flat({**kept, **result["modes"]})
+    return {name: float(value) for name, value in every.items() if isinstance(value, int | float)}
 
 
 def _check_recovery(settings: RecoverySettings) -> None:

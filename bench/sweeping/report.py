@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bench.sweeping.points import PointStatus
-from bench.sweeping.store import CODES, Stored, condition_unit
+from bench.sweeping.store import Stored, condition_unit
 from bench.sweeping.sweep_file import shown
 from data.atomic import write_atomically
 from models.exceptions import UserMistake
@@ -96,7 +96,9 @@ def _line(group: Group) -> str:
         if values:
             spread = f" ± {np.std(values, ddof=1):.2g}" if len(values) > 1 else ""
             parts.append(f"{name} {np.mean(values):.6g}{spread}")
-    counts = [f"{group.done} done", *(f"{group.failed} failed" for _ in range(group.failed > 0))]
+    counts = [f"{group.done} done"]
+    if group.failed:
+        counts.append(f"{group.failed} failed")
     if group.missing:
         counts.append(f"{group.missing} missing")
     return "; ".join([*parts, ", ".join(counts)])
@@ -107,12 +109,11 @@ def write_csv(path: Path, stored: Stored) -> None:
     results, text = result_names(stored), io.StringIO()
     writer = csv.writer(text)
     writer.writerow(["point", *stored.conditions, "seed", "status", *results, "processor_s", "error"])
-    names = {code: status for status, code in CODES.items()}
     for index, seed in enumerate(stored.seeds):
         outcome = stored.outcomes.get(index)
         where = [index, *(column[index] for column in stored.conditions.values()), seed]
         if outcome is None:
-            writer.writerow([*where, names[0], *("" for _ in results), "", ""])
+            writer.writerow([*where, PointStatus.MISSING, *("" for _ in results), "", ""])
         else:
             numbers = (outcome.results.get(name, "") for name in results)
             writer.writerow([*where, outcome.status, *numbers, outcome.processor_s, outcome.error])

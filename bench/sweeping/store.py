@@ -74,6 +74,14 @@ class Stored:
     outcomes: Mapping[int, Outcome]
     ended: bool
 
+    def check(self, sweep: Sweep) -> None:
+        """Raise UserMistake where these are results of another sweep."""
+        if self.attributes["points_sha256"] != sweep.digest:
+            raise UserMistake(
+                f"{self.path} is of another sweep than {sweep.path} (its points, or files that it reads, differ); "
+                "name another file with --out"
+            )
+
     def count(self, status: PointStatus) -> int:
         """How many points are of this status."""
         if status is PointStatus.MISSING:
@@ -214,11 +222,7 @@ class SweepStore:
         try:
             if os.path.lexists(self.path):
                 earlier = read_sweep(self.path, own_lock=True)
-                if earlier.attributes["points_sha256"] != self._sweep.digest:
-                    raise UserMistake(
-                        f"{self.path} is of another sweep than {self._sweep.path} (its points, or files that it reads, "
-                        "differ); name another file with --out"
-                    )
+                earlier.check(self._sweep)
                 self.outcomes, self._began = dict(earlier.outcomes), earlier.attributes["began"]
                 self._ended = earlier.ended
         except BaseException:

@@ -37,6 +37,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from bench.config import explain
+from bench.run_facts import flat
 from bench.sweeping.experiments import Experiment, experiment
 from bench.sweeping.points import Task, digest_of
 from models.exceptions import UserMistake
@@ -165,7 +166,7 @@ class Content(Section):
         if not isinstance(values, dict):
             return values
         if isinstance(values.get("grid"), dict):
-            values = {**values, "grid": _flat(values["grid"])}
+            values = {**values, "grid": flat(values["grid"])}
         return values
 
 
@@ -291,7 +292,7 @@ def _points(content: Content, chosen: Experiment, folder: Path) -> Iterator[Poin
     count = prod(len(values) for values in grid.values()) * (1 if sample is None else sample.count) * len(seeds)
     if count > MOST_POINTS:
         raise UserMistake(f"it has {count} points; at most {MOST_POINTS} are allowed")
-    fixed = _flat(content.settings)
+    fixed = flat(content.settings)
     names = [*fixed, *grid, *(() if sample is None else sample.ranges)]
     for name in names:
         if names.count(name) > 1:
@@ -305,14 +306,6 @@ def _points(content: Content, chosen: Experiment, folder: Path) -> Iterator[Poin
             for seed in seeds:
                 yield Point(index, conditions, seed, settings)
                 index += 1
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested tables as dotted names."""
-    found: dict[str, Any] = {}
-    for name, value in values.items():
-        found |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
-    return found
 
 
 def _nested(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -76,4 +76,4 @@ def tiny_network() -> OpenNetwork:
     labels = np.arange(150, dtype=np.int64) % 4
     images = (15 * np.eye(4, dtype=np.uint8))[labels]
     data = Dataset("four pixels", images, labels, images, labels, 4)
-    return OpenNetwork(network, data, network.accuracy(images, labels), Path("tiny.safetensors"))
+    return OpenNetwork(network, data, network.accuracy(images, labels), Path("tiny.safetensors"), {"by": "hand"})

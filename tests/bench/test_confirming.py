@@ -17,7 +17,7 @@ from bench.confirming import Confirming, Wanted
 from bench.plan_files import load_plan
 from bench.predicting import predict_silicon
 from bench.session import connect
-from bench.stages import StagedRuns
+from bench.stages import Quiet, StagedRuns
 from bench.stopping import StopToken
 from data.datasets import Dataset, load_dataset
 from data.device_files import packaged_device
@@ -39,19 +39,6 @@ from tests.models.random_networks import random_network
 SAMPLES = 150
 BAD = {"defects.stuck_lrs": 0.02, "defects.stuck_hrs": 0.03}
 """Shares of the devices of a bad chip."""
-
-
-class Quiet:
-    """Hears of stages and says nothing."""
-
-    def stage(self, text: str) -> None:
-        """A stage begins."""
-
-    def step(self, step: object) -> None:
-        """A record is on disk."""
-
-    def done(self, text: str) -> None:
-        """The stage ended."""
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +85,7 @@ def test_a_bad_chip_does_what_its_own_map_predicts(network: IntegerNetwork, digi
 def test_placed_weights_avoid_the_bad_cells_and_the_plan_is_kept(
     network: IntegerNetwork, digits: Dataset, tmp_path: Path
 ) -> None:
-    wanted = Wanted(network, digits, (InferenceMode.HOST,), samples=SAMPLES)
+    wanted = Wanted(network, digits.first_tests(SAMPLES), (InferenceMode.HOST,))
     result = confirmed(wanted, tmp_path, 3, **BAD)
     assert result["inside"]
     assert result["errors"]["stuck"] < 10
@@ -108,7 +95,7 @@ def test_placed_weights_avoid_the_bad_cells_and_the_plan_is_kept(
         plan.check(network, Geometry(32, 32), "ANOTHER")
     # the same plan on another chip is refused before anything is driven
     with pytest.raises(UserMistake, match="SIM-KILOBIT-4"):
-        confirmed(Wanted(network, digits, plan=plan, samples=SAMPLES), tmp_path / "other", 4)
+        confirmed(Wanted(network, digits.first_tests(SAMPLES), plan=plan), tmp_path / "other", 4)
     assert not list((tmp_path / "other").glob("*.h5"))
 
 

@@ -21,6 +21,7 @@ from bench.mapping import plan_network
 from bench.plan_files import load_shared_plan, save_shared_plan
 from bench.predicting import column_tiles
 from bench.several_chips import plan_on_chips
+from bench.stages import Quiet
 from data.datasets import Dataset, load_dataset
 from data.networks import save_network
 from data.runs import open_run
@@ -37,7 +38,6 @@ from models.read_errors import ErringNetwork
 from models.weight_errors import WeightErrorRates
 from tests.bench.digits_network import digits_network
 from tests.bench.flawless import population
-from tests.bench.test_confirming import Quiet
 from tests.bench.test_several_chips import off, on_benches
 from tests.models.random_networks import random_network
 from tests.models.test_read_errors import NETWORKS, TILE

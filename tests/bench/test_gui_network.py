@@ -300,6 +300,7 @@ def test_tuning_opens_the_tuned_network(qtbot: QtBot, connected: Window) -> None
     found = load_network(opened.file)
     assert found.network.sha256 == opened.network.sha256
     assert found.provenance["tuned_from"] == tiny_network().network.sha256
+    assert (found.provenance["before"], found.provenance["seed"]) == ({"by": "hand"}, "0")
     assert "40 held-out samples: software 100.00%" in last_line(connected)
 
 

@@ -10,11 +10,10 @@ from bench.error_map import error_map
 from bench.measured_map import KnownChip, known_chip
 from bench.procedures.characterise import CHARACTERISE, CharacteriseParameters
 from bench.session import Bench
-from bench.stages import StagedRuns
+from bench.stages import Quiet, StagedRuns
 from bench.stopping import StopToken
 from data.runs import Run, open_run
 from tests.bench.flawless import flawless_bench
-from tests.bench.test_confirming import Quiet
 
 
 def test_a_run_named_twice_counts_once_and_binary_patterns_add_to_ternary_ones(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from bench.plan_pictures import plan_figure
 from bench.procedure import Progress, Record, Step
 from bench.session import Bench
 from bench.several_chips import SharedPlan, plan_on_chips, tile_seconds
-from bench.stages import StagedRuns
+from bench.stages import Quiet, StagedRuns
 from bench.stopping import Stopped, StopToken
 from data.networks import save_network
 from data.runs import open_run
@@ -39,7 +39,6 @@ from models.prediction import InferenceMode
 from tests.bench.flawless import flawless_bench, flawless_device
 from tests.bench.recorded import COLS, ROWS
 from tests.bench.running import OFF
-from tests.bench.test_confirming import Quiet
 from tests.bench.test_error_map import patterns, run_of
 from tests.bench.test_inference import random_network
 from tests.bench.test_mapping import fully_connected
