@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from bench.sweeping.points import processor_s
 from benchmarks import (
     confirmations,
     curves,
@@ -31,7 +32,7 @@ from benchmarks import (
     wire,
 )
 from benchmarks.aims import aim_of
-from benchmarks.rows import Row, processor_s
+from benchmarks.rows import Row
 from benchmarks.tables import Part, as_json, as_lines, machine, replace_between
 from models.exceptions import UserMistake
 

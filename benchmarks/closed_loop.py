@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.recovery import Drawn
+from bench.recovery import Drawn
 from benchmarks.tables import replace_between
 from data.datasets import Dataset, load_dataset
 from data.device_files import DeviceFile, default_device

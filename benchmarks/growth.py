@@ -19,8 +19,8 @@ from pathlib import Path
 
 import numpy as np
 
+from bench.sweeping.points import processor_s
 from benchmarks.physics import peak_bytes
-from benchmarks.rows import processor_s
 from benchmarks.sweeps import ENGINES, POINTS, WORKERS, Crew, cheap_points, crew
 from benchmarks.tables import machine, replace_between
 from models.exceptions import UserMistake

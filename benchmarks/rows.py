@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -41,12 +40,6 @@ def seconds_of(action: Callable[[], object], clock: Callable[[], float] = time.p
     started = clock()
     action()
     return clock() - started
-
-
-def processor_s() -> float:
-    """Processor time in s of this process, and of those that it started and that ended."""
-    own = os.times()
-    return time.process_time() + own.children_user + own.children_system
 
 
 def in_turns(actions: Mapping[str, Callable[[], object]], times: int, warm_up: int = 1) -> dict[str, list[float]]:

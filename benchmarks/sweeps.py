@@ -17,11 +17,10 @@ from pathlib import Path
 from bench.stopping import StopToken
 from bench.sweeping.local import Engine, Processes, Serial
 from bench.sweeping.on_dask import OnDask
-from bench.sweeping.points import Outcome, PointStatus, Task, own_version
+from bench.sweeping.points import Outcome, PointStatus, Task, own_version, processor_s
 from bench.sweeping.running import run_sweep
 from bench.sweeping.store import SweepStore
 from bench.sweeping.sweep_file import load_sweep
-from benchmarks.rows import processor_s
 
 WORKERS = (1, 2, 4, 8)
 ENGINES = ("processes", "Dask workers")

@@ -10,7 +10,6 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import MappingProxyType
@@ -31,6 +30,7 @@ from models.exceptions import UserMistake
 from models.prediction import InferenceMode
 
 if TYPE_CHECKING:
+    from bench.recovery import Campaign
     from data.datasets import Dataset
     from models.integer import IntegerNetwork
 
@@ -139,7 +139,7 @@ class ConfirmSettings(OnExamples):
 
 
 class RecoverySettings(Settings):
-    """A chip with parameters drawn at random, measured and fitted, as ``python -m benchmarks.recovery`` does it.
+    """A chip with parameters drawn at random, measured and fitted, see :mod:`bench.recovery`.
 
     Attributes:
         fit: name of the campaign.
@@ -332,10 +332,8 @@ def _check_recovery(settings: RecoverySettings) -> None:
         find_procedure(name).parse(values)
 
 
-def _campaign(settings: RecoverySettings) -> Any:
-    if find_spec("benchmarks") is None:
-        raise UserMistake("the experiment recovery needs the project's source tree, which this installation is without")
-    from benchmarks.recovery import CAMPAIGNS
+def _campaign(settings: RecoverySettings) -> Campaign:
+    from bench.recovery import CAMPAIGNS
 
     campaign = CAMPAIGNS[settings.fit]
     sizes = {name: value for name in ("rows", "cols") if (value := getattr(settings, name)) is not None}
@@ -344,7 +342,7 @@ def _campaign(settings: RecoverySettings) -> Any:
 
 
 def _recovery(settings: RecoverySettings, seed: int) -> Numbers:
-    from benchmarks.recovery import one_chip
+    from bench.recovery import one_chip
 
     chip = one_chip(settings.fit, seed, _campaign(settings))
     if not chip.found:

@@ -90,7 +90,7 @@ def compute(task: Task) -> Outcome:
     """Compute a point with one thread; whatever goes wrong with it is told and costs no other point."""
     from bench.sweeping.experiments import experiment
 
-    began, began_processor = time.monotonic(), _processor_s()
+    began, began_processor = time.monotonic(), processor_s()
     status, error, results = PointStatus.DONE, "", dict[str, float]()
     try:
         one_thread()
@@ -108,7 +108,7 @@ def compute(task: Task) -> Outcome:
         error,
         results,
         time.monotonic() - began,
-        _processor_s() - began_processor,
+        processor_s() - began_processor,
         platform.node(),
         own_version(),
     )
@@ -152,6 +152,7 @@ def _finite(name: str, value: float) -> float:
     return float(value)
 
 
-def _processor_s() -> float:
+def processor_s() -> float:
+    """Processor time in s of this process, and of those that it started and that ended."""
     own = os.times()
     return time.process_time() + own.children_user + own.children_system

@@ -10,12 +10,14 @@ import pytest
 
 from bench.config import parse_bench_file
 from bench.session import Bench, connect
+from data.datasets import Dataset, load_dataset
 from drivers.simulated.bench import SimulatedBench
 
 if TYPE_CHECKING:
     from pytestqt.qtbot import QtBot
 
     from bench.gui.window import Window
+    from models.integer import IntegerNetwork
 
 SEED = 11
 
@@ -33,6 +35,20 @@ def bench(world: SimulatedBench) -> Iterator[Bench]:
     text = world.bench_file()
     with connect(parse_bench_file(text, "test bench"), text) as session:
         yield session
+
+
+@pytest.fixture(scope="session")
+def digits() -> Dataset:
+    """The data set that comes with the installation."""
+    return load_dataset("digits")
+
+
+@pytest.fixture(scope="session")
+def network() -> IntegerNetwork:
+    """A small network for them, trained."""
+    from tests.bench.digits_network import digits_network
+
+    return digits_network()
 
 
 @pytest.fixture

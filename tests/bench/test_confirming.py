@@ -19,7 +19,7 @@ from bench.predicting import predict_silicon
 from bench.session import connect
 from bench.stages import Quiet, StagedRuns
 from bench.stopping import StopToken
-from data.datasets import Dataset, load_dataset
+from data.datasets import Dataset
 from data.device_files import packaged_device
 from data.networks import save_network
 from data.runs import open_run
@@ -32,23 +32,12 @@ from models.integer import IntegerNetwork
 from models.networks import fold
 from models.prediction import InferenceMode
 from models.training import train
-from tests.bench.digits_network import digits_network
 from tests.bench.flawless import population
 from tests.models.random_networks import random_network
 
 SAMPLES = 150
 BAD = {"defects.stuck_lrs": 0.02, "defects.stuck_hrs": 0.03}
 """Shares of the devices of a bad chip."""
-
-
-@pytest.fixture(scope="module")
-def digits() -> Dataset:
-    return load_dataset("digits")
-
-
-@pytest.fixture(scope="module")
-def network() -> IntegerNetwork:
-    return digits_network()
 
 
 def confirmed(wanted: Wanted, folder: Path, seed: int, chip: str = "kilobit", **changes: float) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from bench.plan_files import load_shared_plan, save_shared_plan
 from bench.predicting import column_tiles
 from bench.several_chips import plan_on_chips
 from bench.stages import Quiet
-from data.datasets import Dataset, load_dataset
+from data.datasets import Dataset
 from data.networks import save_network
 from data.runs import open_run
 from drivers.simulated.bench import SimulatedBench
@@ -36,7 +36,6 @@ from models.networks import fold
 from models.prediction import InferenceMode
 from models.read_errors import ErringNetwork
 from models.weight_errors import WeightErrorRates
-from tests.bench.digits_network import digits_network
 from tests.bench.flawless import population
 from tests.bench.test_several_chips import off, on_benches
 from tests.models.random_networks import random_network
@@ -58,16 +57,6 @@ def few_draws() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(bench.predicting, "DRAWS", 67)
         yield
-
-
-@pytest.fixture(scope="module")
-def digits() -> Dataset:
-    return load_dataset("digits")
-
-
-@pytest.fixture(scope="module")
-def network() -> IntegerNetwork:
-    return digits_network()
 
 
 @pytest.fixture(scope="module")

@@ -16,28 +16,17 @@ from bench.runner import run
 from bench.session import Bench, connect
 from bench.stopping import Stopped, StopToken
 from bench.tuning import TUNED, plan_of_tuned, tuned_network, tuning_procedure
-from data.datasets import Dataset, load_dataset
+from data.datasets import Dataset
 from data.runs import open_run
 from drivers.simulated.bench import SimulatedBench
 from models.exceptions import UserMistake
 from models.integer import IntegerLayer, IntegerNetwork, classify
 from models.refitting import refit_offsets, refit_row
-from tests.bench.digits_network import digits_network
 from tests.bench.flawless import carry_out, flawless_bench, population
 from tests.bench.test_inference import random_network
 
 GOOD, BAD = (5, 6), (5, 6, 7)
 """Seeds of chips."""
-
-
-@pytest.fixture(scope="module")
-def digits() -> Dataset:
-    return load_dataset("digits")
-
-
-@pytest.fixture(scope="module")
-def network() -> IntegerNetwork:
-    return digits_network()
 
 
 def tuned_on(

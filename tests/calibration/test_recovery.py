@@ -11,16 +11,8 @@ import numpy as np
 import pytest
 
 import benchmarks.recovery
-from benchmarks.recovery import (
-    CAMPAIGNS,
-    Chip,
-    error_rates,
-    hidden_device,
-    load_kept,
-    run_campaign,
-    summarise,
-    table,
-)
+from bench.recovery import CAMPAIGNS, Chip, error_rates, hidden_device
+from benchmarks.recovery import load_kept, run_campaign, summarise, table
 from benchmarks.tables import replace_between
 from data.device_files import default_device
 from models.device_model import SCHEMA

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -27,27 +26,13 @@ from models.optimizers import MetaplasticAdam, WeakResetOptimizer, hidden_and_ot
 from models.processes import launched, place, together
 from models.training_loop import EVALUATION_BATCH, FitSettings, fit
 from models.weight_errors import WeightErrorRates
+from tests.models.blobs import Blobs
 
 SETTINGS = FitSettings(epochs=4, batch=40)
 QUICK = ("adam", "drawing")
 COMPILED = ("metaplastic", "weak-reset")
-
-
-@dataclass
-class Blobs:
-    """Four noisy patterns of 20 pixels; 203 make batches of 41 and 40, which two processes cannot halve."""
-
-    name: str = "blobs"
-    count: int = 203
-
-    def __post_init__(self):
-        rng = np.random.default_rng(0)
-        patterns = rng.integers(0, 200, (4, 20))
-        self.train_labels, self.test_labels = (rng.integers(0, 4, n) for n in (self.count, EVALUATION_BATCH + 1))
-        self.train_images, self.test_images = (
-            np.clip(patterns[labels] + rng.normal(0, 40, (len(labels), 20)), 0, 255).astype(np.uint8)
-            for labels in (self.train_labels, self.test_labels)
-        )
+BLOBS = Blobs(count=203, held_out=EVALUATION_BATCH + 1)
+"""203 make batches of 41 and 40, which two processes cannot halve."""
 
 
 def jitter(images, generator):
@@ -89,7 +74,7 @@ class Training:
 
     def fit(self, settings=SETTINGS, **more):
         more = {"prepare": lambda x: x.to(self.number), "about": {"kind": self.kind}, **self.more, **more}
-        return fit(self.network, Blobs(), settings, 5, self.optimizer, **more)
+        return fit(self.network, BLOBS, settings, 5, self.optimizer, **more)
 
 
 def refused(work):

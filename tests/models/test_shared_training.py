@@ -16,7 +16,7 @@ from models.processes import RUN_ID, Place, agreed, from_first, launched, place,
 from models.shared_batches import shared
 from tests.models.shared_training import COMPILED, QUICK, Training
 
-PROGRAM = str(Path(__file__).with_name("shared_training.py"))
+ROOT = Path(__file__).parents[2]
 ROUNDING = {torch.float64: 1e-9, torch.float32: 1e-4}
 """Largest differences that are asked for, relative to the tensor: many times those that were seen."""
 
@@ -25,7 +25,8 @@ def run_two(folder: Path, kinds: tuple[str, ...]) -> list[dict]:
     """What came of each of two processes."""
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     done = subprocess.run(
-        [*torchrun, PROGRAM, str(folder), *kinds],
+        [*torchrun, "-m", "tests.models.shared_training", str(folder), *kinds],
+        cwd=ROOT,
         env=os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
         capture_output=True,
         text=True,

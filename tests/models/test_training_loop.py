@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,26 +17,10 @@ from models.layers import BatchNormSign, BinaryLinear
 from models.optimizers import MetaplasticAdam, WeakResetOptimizer, hidden_and_others
 from models.training_checkpoints import load_checkpoint, save_checkpoint
 from models.training_loop import Diverged, FitSettings, accuracy_of, fit
+from tests.models.blobs import Blobs
 
 SECTION = default_device().model.weak_reset
 SETTINGS = FitSettings(epochs=6, batch=40)
-
-
-@dataclass
-class Blobs:
-    """Four noisy patterns of 20 pixels: easily learnt."""
-
-    name: str = "blobs"
-    count: int = 200
-
-    def __post_init__(self):
-        rng = np.random.default_rng(0)
-        patterns = rng.integers(0, 200, (4, 20))
-        self.train_labels, self.test_labels = (rng.integers(0, 4, n) for n in (self.count, 100))
-        self.train_images, self.test_images = (
-            np.clip(patterns[labels] + rng.normal(0, 40, (len(labels), 20)), 0, 255).astype(np.uint8)
-            for labels in (self.train_labels, self.test_labels)
-        )
 
 
 class Training:
