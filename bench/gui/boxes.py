@@ -12,6 +12,7 @@ from PyQt5.QtWidgets import (
     QHBoxLayout,
     QLabel,
     QLayout,
+    QMenu,
     QSizePolicy,
     QSpinBox,
     QToolButton,
@@ -58,6 +59,14 @@ def folded(title: str, about: str, content: QWidget) -> QToolButton:
     button.toggled.connect(lambda shown: button.setArrowType(arrows[shown]))
     button.setChecked(True)
     return button
+
+
+def opens_menu(button: QToolButton, title: str, menu: QMenu) -> None:
+    """Have a button open a menu; the arrow is in its text, and there is no second one in its corner."""
+    button.setText(f"{title} ▾")
+    button.setMenu(menu)
+    button.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
+    button.setStyleSheet("QToolButton::menu-indicator { image: none; }")
 
 
 def chooser(texts: Iterable[str], name: str, about: str) -> QComboBox:

@@ -21,6 +21,7 @@ from PyQt5.QtWidgets import (
 
 from bench.cells import parse_cells
 from bench.gui.array_map import ArrayMap
+from bench.gui.boxes import opens_menu
 from bench.gui.controller import Controller
 from bench.gui.legend import Legend, lookup_table
 from bench.gui.style import Elided, note
@@ -120,10 +121,8 @@ class MapPane(QWidget):
         self.views.currentIndexChanged.connect(self._on_view)
         self._about = Elided()
         self.menu_button = QToolButton()
-        self.menu_button.setText("Map ▾")
         self.menu_button.setToolTip("Undo of selections, rows and columns, zoom, export")
-        self.menu_button.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
-        self.menu_button.setMenu(self._make_menu())
+        opens_menu(self.menu_button, "Map", self._make_menu())
         bar = QHBoxLayout()
         bar.addWidget(self.views)
         bar.addWidget(self._about, 1)

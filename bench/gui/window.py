@@ -25,6 +25,7 @@ from PyQt5.QtWidgets import (
 from bench.gui import actions_panel, calibration_panel, network_panel, procedures_panel, runs_panel
 from bench.gui.actions_panel import ActionsPanel
 from bench.gui.bench_panel import BenchPanel
+from bench.gui.boxes import opens_menu
 from bench.gui.calibration_panel import CalibrationPanel
 from bench.gui.controller import Controller
 from bench.gui.fit_view import FitView
@@ -227,10 +228,8 @@ class Window(QMainWindow):
         menu.addAction("Layout as at the first start", self.forget_layout)
         menu.addAction("Show the tour", self.start_tour)
         look = QToolButton()
-        look.setText("Window ▾")
         look.setToolTip("light and dark, layout, tour")
-        look.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
-        look.setMenu(menu)
+        opens_menu(look, "Window", menu)
         self._bar.addWidget(look)
         help_action = QAction("Help (F1)", self)
         help_action.setShortcut(QKeySequence("F1"))
