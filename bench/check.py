@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from bench.config import BenchFile
 from bench.session import Connector, claim_bench
 from drivers.errors import InstrumentError, LinkError, LinkTimeout, ReadBackError, ReplyError, WrongInstrument
+from drivers.prober_role import Prober
 from drivers.roles import ControllerBoard, Instrument, PowerSupply
 from drivers.self_test import (
     EchoingBoard,
@@ -106,6 +107,9 @@ def check_bench(config: BenchFile) -> list[CheckRow]:
             if section is not None:
                 rows.append(_check_one(role, section.driver, section.resource, opener, lambda _: iter(())))
         rows.append(_check_one("board", board.driver, board.port, connector.board, partial(_board, config)))
+        if config.prober is not None:
+            prober = config.prober
+            rows.append(_check_one("prober", prober.driver, prober.resource, connector.prober, _prober, moves=True))
     return rows
 
 
@@ -152,7 +156,10 @@ def _check_one(
     resource: str,
     opener: Callable[[], Checked | None],
     further: Callable[[Checked], Iterator[Verdict]],
+    *,
+    moves: bool = False,
 ) -> CheckRow:
+    """Ask one instrument. What ``moves`` to its safe state, as a prober lifts its needles, is left where it is."""
     checks: list[Verdict] = []
     milliseconds: float | None = None
     exit_status = 0
@@ -164,14 +171,16 @@ def _check_one(
             identity = str(instrument.identify())
             milliseconds = (time.monotonic() - started) * 1e3
             checks.append(Verdict("identity", True, identity))
-            instrument.safe_off()
-            checks.append(Verdict("safe state", True, "0 V and off, confirmed by reading back"))
+            if not moves:
+                instrument.safe_off()
+                checks.append(Verdict("safe state", True, "0 V and off, confirmed by reading back"))
             for verdict in further(instrument):
                 checks.append(verdict)
         finally:
             instrument.close()
     except RramBenchError as error:
-        stage = ("identity", "safe state", "self-test")[min(len(checks), 2)]
+        stages = ("identity", "self-test") if moves else ("identity", "safe state", "self-test")
+        stage = stages[min(len(checks), len(stages) - 1)]
         checks.append(Verdict(stage, False, str(error), _remedy(error)))
         exit_status = error.exit_status
     wrong = next((check for check in checks if not check.ok), None)
@@ -201,3 +210,10 @@ def _board(config: BenchFile, board: ControllerBoard) -> Iterator[Verdict]:
     yield check_chip(board.geometry, board.chip_id, config.geometry, config.chip.id)
     if isinstance(board, RegisterBoard):
         yield check_registers(board)
+
+
+def _prober(prober: Prober) -> Iterator[Verdict]:
+    yield Verdict("wafer map", True, f"{len(prober.dies)} dies are selected")
+    die = prober.position
+    where = "over no die" if die is None else f"over die {die}"
+    yield Verdict("needles", True, f"{where}, {'in contact' if prober.in_contact else 'separated'}")

@@ -84,6 +84,15 @@ class TemperatureSection(Section):
     moves_head: bool = False
 
 
+class ProberSection(Section):
+    """What brings one die of a wafer after the other under the needles."""
+
+    driver: Literal["mpi-sentio"]
+    resource: str
+    serial: str | None = None
+    wafer: Annotated[str, Field(pattern=r"^[\w.+-]{1,64}$")] | None = None
+
+
 class Firmware(Section):
     """What a C2N ternary board times by itself; it is not published, and has to be measured."""
 
@@ -224,6 +233,7 @@ class BenchFile(Section):
     smu: Smu | None = None
     pulse_source: PulseSourceSection | None = None
     temperature: TemperatureSection | None = None
+    prober: ProberSection | None = None
     board: Board
     chip: ChipSection
     operating_points: Points
@@ -288,6 +298,11 @@ class BenchFile(Section):
     def geometry(self) -> Geometry:
         """Size of the array."""
         return Geometry(self.chip.rows, self.chip.cols)
+
+    @property
+    def wafer(self) -> str:
+        """What the wafer on the prober is called: the bench's name where its file has none."""
+        return self.name if self.prober is None or self.prober.wafer is None else self.prober.wafer
 
     @property
     def resources(self) -> dict[str, str]:

@@ -14,6 +14,8 @@ from drivers.keysight_81160a import Keysight33500B, Keysight81160A
 from drivers.keysight_81160a_registers import PulseLimits
 from drivers.keysight_e36312a import KeysightE36312A
 from drivers.limits import ChannelLimits, Range, SmuLimits
+from drivers.mpi_sentio import MpiSentio
+from drivers.prober_role import Prober
 from drivers.pulse_source_role import PulseSource
 from drivers.roles import Identity, PowerSupply, SourceMeasureUnit
 from drivers.temperature_role import TemperatureSource
@@ -103,3 +105,9 @@ def open_temperature(config: BenchFile) -> TemperatureSource | None:
         return None
     limits = TemperatureLimits(config.limit("temperature_c", "degC"))
     return TemptronicAts545(open_visa(section.resource), limits, section.serial)
+
+
+def open_prober(config: BenchFile) -> Prober | None:
+    """Open the prober, or None where the bench has none; nothing moves."""
+    section = config.prober
+    return None if section is None else MpiSentio(open_visa(section.resource), section.serial)

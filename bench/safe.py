@@ -17,6 +17,10 @@ answers, short enough for one that does not."""
 PATIENCE_S = 8.0
 """How long the slowest may take before its state is called UNKNOWN: a lost link is opened once more in that time."""
 
+OFF = "0 V and off"
+SAFE_STATES = {"temperature": "off", "prober": "needles lifted"}
+"""What is safe for those that have no output."""
+
 
 class Safeable(Protocol):
     """What the safe state needs of an instrument."""
@@ -43,8 +47,11 @@ class SafeStep:
     reason: str = ""
 
     def __str__(self) -> str:
-        off = "off" if self.role == "temperature" else "0 V and off"
-        return f"{self.role}: {off}" if self.confirmed else f"{self.role}: UNKNOWN ({self.reason})"
+        return (
+            f"{self.role}: {SAFE_STATES.get(self.role, OFF)}"
+            if self.confirmed
+            else f"{self.role}: UNKNOWN ({self.reason})"
+        )
 
 
 @dataclass(frozen=True)

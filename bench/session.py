@@ -15,7 +15,15 @@ from typing import Self
 from bench.boards import BenchBoard, open_board
 from bench.clock import Clock, RealClock
 from bench.config import BenchFile, load_bench_file, parse_bench_file
-from bench.instruments import BenchSmu, BenchSupply, open_pulse_source, open_smu, open_supply, open_temperature
+from bench.instruments import (
+    BenchSmu,
+    BenchSupply,
+    open_prober,
+    open_pulse_source,
+    open_smu,
+    open_supply,
+    open_temperature,
+)
 from bench.interlocking import bench_interlocks, guarded
 from bench.lock import BenchLock
 from bench.reconnect import reconnect
@@ -24,6 +32,7 @@ from drivers.c2n.usb import resolve_port
 from drivers.chip import Chip
 from drivers.errors import LinkError, WrongInstrument
 from drivers.interlocks import Interlocks
+from drivers.prober_role import Die, Prober
 from drivers.pulse_source_role import PulseSource
 from drivers.rails import SupplyRails
 from drivers.roles import ControllerBoard, Identity, Instrument
@@ -159,6 +168,11 @@ class Connector:
         with _naming("temperature", self.config.resources.get("temperature", "")):
             return open_temperature(self.config)
 
+    def prober(self) -> Prober | None:
+        """Open the prober, or None where the bench has none. Nothing moves."""
+        with _naming("prober", self.config.resources.get("prober", "")):
+            return open_prober(self.config)
+
     def clock(self) -> Clock:
         """Connect to the clock of the bench's simulated world; a bench without one lives in real time."""
         if self.config.world_clock is None:
@@ -187,19 +201,26 @@ def _naming(role: str, resource: str) -> Iterator[None]:
         raise UserMistake(f"{role} ({resource}): {error}") from error
 
 
-def connect(config: BenchFile, text: str = "") -> Bench:
+def connect(config: BenchFile, text: str = "", prober: Prober | None = None) -> Bench:
     """Open and identify every instrument, switch all outputs off and program the instruments' own limits.
 
+    On a bench with a prober the needles are where somebody brought them: it is only asked which die they touch, which
+    names the chip in every record.
+
+    Args:
+        prober: that of the bench, where the caller has it open already, and its resource claimed.
+
     Raises:
-        UserMistake: a resource that nobody serves, or that another program holds.
+        UserMistake: a resource that nobody serves, or that another program holds; or no die is under the needles.
         BenchFailure: another instrument, chip or geometry than the file says, or a setting that was not taken.
     """
-    lock = claim_bench(config)
+    lock = claim_bench(config if prober is None else config.model_copy(update={"prober": None}))
     lock.acquire()
     connector = Connector(config)
     opened: dict[str, Instrument] = {}
     identities: dict[str, Identity] = {}
     try:
+        die = None if config.prober is None else _touched(connector, prober, identities)
         # The board first: its port has one owner, so that nothing is switched on a bench that somebody else uses.
         opened["board"] = board = connector.board()
         opened["supply"] = supply = connector.supply()
@@ -224,10 +245,35 @@ def connect(config: BenchFile, text: str = "") -> Bench:
             opened_one.close()
         lock.release()
         raise
-    chip = Chip(board, rails, config.points, guarded(config, smu))
+    name = None if die is None else die_name(config, die)
+    chip = Chip(board, rails, config.points, guarded(config, smu), name)
     return Bench(
         config, text, chip, rails, supply, board, smu, pulse_source, temperature, identities, interlocks, lock, clock
     )
+
+
+def die_name(config: BenchFile, die: Die) -> str:
+    """What a die is called in records: the board cannot tell one from the next."""
+    return f"{config.wafer}/{die}"
+
+
+def _touched(connector: Connector, prober: Prober | None, identities: dict[str, Identity]) -> Die:
+    """The die under the needles, and who said so."""
+    asked = connector.prober() if prober is None else prober
+    assert asked is not None
+    try:
+        identities["prober"] = asked.identify()
+        die = asked.position
+        if die is None or not asked.in_contact:
+            where = "over no die" if die is None else f"above die {die} and touch nothing"
+            raise UserMistake(
+                f"the prober's needles are {where}; bring them into contact at its screen, or let `rram-bench wafer "
+                "run` go over the dies"
+            )
+    finally:
+        if prober is None:
+            asked.close()
+    return die
 
 
 def claim_bench(config: BenchFile) -> BenchLock:
@@ -264,7 +310,12 @@ def _prepare(config: BenchFile, supply: BenchSupply, smu: BenchSmu | None, board
 
 @contextmanager
 def simulated_bench(
-    seed: int = 0, device: Path | None = None, baud: int | None = None, chip: str | None = None, arrays: int = 1
+    seed: int = 0,
+    device: Path | None = None,
+    baud: int | None = None,
+    chip: str | None = None,
+    arrays: int = 1,
+    wafer: int = 0,
 ) -> Iterator[tuple[BenchFile, str]]:
     """Start a simulated bench in a process of its own for the length of the block; yield its bench file.
 
@@ -274,16 +325,17 @@ def simulated_bench(
         baud: serial speed to honour, in bit/s.
         chip: kind of chip: kilobit (also when None), ternary, or array64.
         arrays: how many arrays of it are stacked into one macro.
+        wafer: dies across a wafer of such chips on a prober; 0 for one chip in a socket.
 
     Raises:
-        UserMistake: no such chip, device file or number of arrays.
+        UserMistake: no such chip, device file, number of arrays or of dies.
         BenchFailure: the process did not come up.
     """
     command = [sys.executable, "-m", "drivers.simulated", "--seed", str(seed)]
     command += [] if device is None else ["--device", str(device)]
     command += [] if baud is None else ["--baud", str(baud)]
     command += [] if chip is None else ["--chip", chip]
-    command += ["--arrays", str(arrays)]
+    command += ["--arrays", str(arrays), "--wafer", str(wafer)]
     command += ["--transport", "pty" if sys.platform != "win32" else "tcp"]
     # Ctrl-C reaches the whole foreground group; the bench must outlive its client to be switched off by it.
     apart = {"start_new_session": True} if sys.platform != "win32" else {"creationflags": _NEW_PROCESS_GROUP}
@@ -345,7 +397,8 @@ def make_safe(config: BenchFile) -> SafeReport:
     """Switch off every instrument of a bench file, each on its own, whatever becomes of the others.
 
     For when nothing else helps: it asks no chip for its name, and takes no lock. A run under way in another program
-    finds its rails gone and ends as failed.
+    finds its rails gone and ends as failed. A prober lifts its needles last, and only once every output is known to be
+    off: under voltage they would damage the die.
     """
     connector = Connector(config)
     openers: dict[str, Callable[[], Safeable | None]] = {
@@ -364,4 +417,10 @@ def make_safe(config: BenchFile) -> SafeReport:
         finally:
             instrument.close()
 
-    return switch_off([(role, partial(off, opener)) for role, opener in openers.items() if role in config.resources])
+    report = switch_off([(role, partial(off, opener)) for role, opener in openers.items() if role in config.resources])
+    if config.prober is None:
+        return report
+    needles = SafeStep("prober", False, "its needles were left where they are, as not all outputs are known to be off")
+    if report.confirmed:
+        needles = safe_step("prober", partial(off, connector.prober))
+    return SafeReport((*report.steps, needles))

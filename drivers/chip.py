@@ -52,11 +52,18 @@ class Chip:
         rails: the three supplies.
         points: operating points.
         smu: source-measure unit on the direct-access pads, or None when the bench has none.
+        name: what the chip is called where the board cannot tell: one die of a wafer from the next.
     """
 
     def __init__(
-        self, board: ControllerBoard, rails: SupplyRails, points: OperatingPoints, smu: SourceMeasureUnit | None
+        self,
+        board: ControllerBoard,
+        rails: SupplyRails,
+        points: OperatingPoints,
+        smu: SourceMeasureUnit | None,
+        name: str | None = None,
     ) -> None:
+        self._name = name
         self._board = board
         self._rails = rails
         self._smu = smu
@@ -106,8 +113,8 @@ class Chip:
 
     @property
     def chip_id(self) -> str:
-        """Identifier of the chip, as the board reports it."""
-        return self._board.chip_id
+        """Identifier of the chip: the board's, unless it has a name of its own."""
+        return self._board.chip_id if self._name is None else self._name
 
     def no_devices(self) -> DeviceMask:
         """An empty mask, ``(rows, cols, 2)``."""

@@ -29,6 +29,7 @@ class Simulated:
     supply: str
     smu: str
     board: str
+    wafer: int
 
 
 def simulate_command(wanted: Simulated, write: Path, as_json: bool) -> None:
@@ -48,6 +49,7 @@ def simulate_command(wanted: Simulated, write: Path, as_json: bool) -> None:
         wanted.supply,
         wanted.smu,
         wanted.board,
+        wanted.wafer,
     )
     with stop_on_signals() as stop, simulated as bench:
         bench.write_bench_file(write)
@@ -58,6 +60,7 @@ def simulate_command(wanted: Simulated, write: Path, as_json: bool) -> None:
             "pulse_source": bench.pulse_source.resource,
             "temperature": bench.temperature.resource,
             "board": bench.board.port,
+            **({} if bench.prober is None else {"prober": bench.prober.resource}),
         }
         values = {"bench_file": str(write), "seed": wanted.seed, **resources}
         reporter.result(values, [("bench file", str(write)), *resources.items()], "simulated bench; Ctrl-C ends it")

@@ -24,11 +24,18 @@ def main() -> int:
     parser.add_argument("--baud", type=int)
     parser.add_argument("--chip", default=DEFAULT_CHIP)
     parser.add_argument("--arrays", type=int, default=1)
+    parser.add_argument("--wafer", type=int, default=0)
     options = parser.parse_args()
     try:
         device = None if options.device is None else load_device(options.device)
         with SimulatedBench(
-            options.seed, device, options.transport, options.baud, options.chip, options.arrays
+            options.seed,
+            device,
+            options.transport,
+            options.baud,
+            options.chip,
+            options.arrays,
+            wafer=options.wafer,
         ) as bench:
             print(bench.bench_file(), end="\n\0\n", flush=True)
             sys.stdin.read()

@@ -26,7 +26,9 @@ from drivers.simulated.keithley_2450 import Keithley2450Server
 from drivers.simulated.keithley_2636b import Keithley2636BServer
 from drivers.simulated.keysight_81160a import Keysight81160AServer
 from drivers.simulated.keysight_e36312a import KeysightE36312AServer
+from drivers.simulated.mpi_sentio import MpiSentioServer
 from drivers.simulated.temptronic_ats545 import TemptronicAts545Server
+from drivers.simulated.wafer import FEWEST, MOST, Wafer
 from drivers.simulated.world import World
 from models.cells import Geometry
 from models.exceptions import UserMistake
@@ -74,6 +76,12 @@ driver = "temptronic-ats545"
 resource = "@temperature@"
 moves_head = true             # a run at a temperature may lower the head; nobody's hand is under it
 """
+PROBER = """
+[prober]                      # MPI SENTIO, with a wafer on its chuck
+driver = "mpi-sentio"
+resource = "@prober@"
+wafer = "@wafer@"
+"""
 C2N_FIRMWARE = """
 [board.firmware]              # what the simulated board makes
 pulse_width_s = {pulse_width_s!r}
@@ -108,9 +116,14 @@ class SimulatedBench:
         arrays: how many arrays of that chip are stacked, row upon row, into one macro.
         supply, smu: driver names of the instruments on the bench, keys of :data:`SUPPLIES` and :data:`SMUS`.
         board: dialect of the controller board, one of :data:`BOARDS`.
+        wafer: dies across a wafer of such chips on a prober; 0 for one chip in a socket.
+
+    Attributes:
+        wafer: the wafer; None for a chip in a socket.
 
     Raises:
-        UserMistake: there is no such kind of chip, instrument or board, or not so many arrays can be stacked.
+        UserMistake: there is no such kind of chip, instrument or board, not so many arrays can be stacked, or there is
+            no wafer of so many dies.
     """
 
     def __init__(
@@ -124,6 +137,7 @@ class SimulatedBench:
         supply: str = "keithley-2230g",
         smu: str = "keithley-2450",
         board: str = "framed",
+        wafer: int = 0,
     ) -> None:
         choices: tuple[tuple[str, str, Iterable[str]], ...] = (
             ("chip", chip, CHIPS),
@@ -138,17 +152,24 @@ class SimulatedBench:
         most = MOST_ROWS // kind.geometry.rows
         if not 1 <= arrays <= most:
             raise UserMistake(f"{arrays} arrays of the {chip} chip are refused; 1 to {most} can be stacked")
+        if wafer and not FEWEST <= wafer <= MOST:
+            raise UserMistake(f"{wafer} dies across a simulated wafer are refused; {FEWEST} to {MOST} are possible")
         geometry = Geometry(kind.geometry.rows * arrays, kind.geometry.cols)
         stacked = "" if arrays == 1 else f"-X{arrays}"
-        chip_id = f"SIM-{chip.upper()}{stacked}-{seed}"
+        chip_id = f"SIM-{chip.upper()}{stacked}{'-WAFER' if wafer else ''}-{seed}"
         population = packaged_device(kind.device) if device is None else device
         supply_noise, smu_noise = (
             np.random.default_rng(child) for child in np.random.SeedSequence([seed, 0x0B]).spawn(2)
         )
         self.seed = seed
         self._baud = baud
-        self.chip = SimulatedChip(population.model, geometry, seed, chip_id, arrays)
+        self.wafer = Wafer(population, geometry, seed, chip_id, wafer, arrays) if wafer else None
+        if self.wafer is None:
+            self.chip = SimulatedChip(population.model, geometry, seed, chip_id, arrays)
+        else:
+            self.chip = self.wafer.untouched
         self.world = World(self.chip)
+        self.prober = None if self.wafer is None else self._prober(self.wafer)
         self._drivers = {"supply": supply, "smu": smu}
         self.supply = SUPPLIES[supply](self.world, supply_noise)
         self.smu = SMUS[smu](self.world, smu_noise)
@@ -169,7 +190,11 @@ class SimulatedBench:
     @property
     def servers(self) -> tuple[Startable, ...]:
         """All servers, in the order in which they start."""
-        return (self.clock, self.supply, self.smu, self.pulse_source, self.temperature, self.board)
+        prober = () if self.prober is None else (self.prober,)
+        return (self.clock, self.supply, self.smu, self.pulse_source, self.temperature, self.board, *prober)
+
+    def _prober(self, wafer: Wafer) -> MpiSentioServer:
+        return MpiSentioServer(self.world.lock, wafer.dies, lambda die: wafer.touch(die, self.world))
 
     def _set_temperature(self, celsius: float) -> None:
         self.world.temperature_c = celsius
@@ -208,7 +233,11 @@ class SimulatedBench:
             "temperature": self.temperature.resource,
         }
         text = text.replace("\nsimulated = true", f'\nworld_clock = "{self.clock.url}"\nsimulated = true', 1)
-        text = text.replace("\n[chip]\n", FURTHER_INSTRUMENTS + "\n[chip]\n", 1)
+        further = FURTHER_INSTRUMENTS
+        if self.prober is not None:
+            further += PROBER
+            values |= {"prober": self.prober.resource, "wafer": f"SIM-{self.seed}"}
+        text = text.replace("\n[chip]\n", further + "\n[chip]\n", 1)
         text = text.replace('"keithley-2230g"', f'"{self._drivers["supply"]}"')
         text = text.replace('"keithley-2450"', f'"{self._drivers["smu"]}"')
         text = self._with_board(text)

@@ -321,7 +321,11 @@ class SimulatedChip:
         """The supply pins now see ``rails``; beyond an absolute maximum, some devices break for good."""
         limit = self.model.absolute_maximum
         if rails.vdd_v > limit.vdd_v or rails.vddc_v > limit.vddc_v or rails.vddr_v > limit.vddr_v:
-            self._damage_for_good(self._damage.random(self._state.shape) < limit.damage_fraction)
+            self.surge()
+
+    def surge(self) -> None:
+        """The supplies come or go at once, as when needles touch down on a live die: some devices break for good."""
+        self._damage_for_good(self._damage.random(self._state.shape) < self.model.absolute_maximum.damage_fraction)
 
     def _reached(self, rails: Rails) -> bool:
         """Whether the core works and the word lines open the access transistors."""

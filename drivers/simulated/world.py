@@ -39,6 +39,7 @@ class World:
         chip: the chip in the socket.
 
     Attributes:
+        chip: the chip on the wires now; see :meth:`place`.
         following: brings what follows the time in the world up to now, and tells whether it is still on the move.
     """
 
@@ -53,6 +54,14 @@ class World:
     def rails(self) -> Rails:
         """What the chip's supply pins see now."""
         return Rails(self._volts["vdd"], self._volts["vddc"], self._volts["vddr"])
+
+    def place(self, chip: SimulatedChip) -> None:
+        """Another chip is on the wires from now on: it sees the rails, and has the temperature of the one before."""
+        with self.lock:
+            chip.temperature_c = self.chip.temperature_c
+            chip.disconnect()
+            self.chip = chip
+            chip.expose(self.rails)
 
     @property
     def temperature_c(self) -> float:

@@ -17,6 +17,8 @@ from drivers.keysight_81160a import Keysight33500B, Keysight81160A
 from drivers.keysight_81160a_registers import PulseLimits, Registers33500B, Registers81160A
 from drivers.keysight_e36312a import KeysightE36312A
 from drivers.limits import Range
+from drivers.mpi_sentio import MpiSentio
+from drivers.prober_role import Prober
 from drivers.pulse_source_role import ProgrammedPulse, PulseSource, SetValue
 from drivers.roles import Instrument, PowerSupply, SourceMeasureUnit
 from drivers.temperature_role import TemperatureSource
@@ -31,6 +33,7 @@ DRIVERS: dict[str, tuple[Any, type]] = {
     "keithley_2636b": (Keithley2636B(TranscriptLink(), SmuLimits(ANY, ANY)), SourceMeasureUnit),
     "keysight_81160a": (Keysight81160A(TranscriptLink(), PulseLimits(ANY, ANY, ANY), load_ohm=50.0), PulseSource),
     "keysight_33500b": (Keysight33500B(TranscriptLink(), PulseLimits(ANY, ANY, ANY), load_ohm=50.0), PulseSource),
+    "mpi_sentio": (MpiSentio(TranscriptLink()), Prober),
     "temptronic_ats545": (TemptronicAts545(TranscriptLink(), TemperatureLimits(ANY)), TemperatureSource),
 }
 DOCUMENTED = (

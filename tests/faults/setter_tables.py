@@ -105,6 +105,8 @@ class OneOf:
 
     def same(self, wanted: Any, got: Any) -> bool:
         """Tell whether a read-back is what was set."""
+        if isinstance(wanted, tuple):
+            return bool(got == wanted)
         return got is wanted or (isinstance(wanted, float) and abs(got - wanted) <= ROUNDING * abs(wanted))
 
 

@@ -1,21 +1,28 @@
-"""Stands of the temperature source, and of what stands in front of a driver: the guard, and the guests' adapter."""
+"""Stands of the temperature source and the prober, and of what stands in front of a driver: guard and adapters."""
 
 from __future__ import annotations
 
+import math
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import numpy as np
+
 from drivers.guests import CYCLES, GuestChannel, GuestSmu, GuestSmuKnobs, GuestSupply, knob
 from drivers.interlocks import GuardedSmu
 from drivers.limits import ChannelLimits, Range, SmuLimits
+from drivers.mpi_sentio import MpiSentio
+from drivers.prober_role import Die
+from drivers.simulated.mpi_sentio import MpiSentioServer
 from drivers.simulated.temptronic_ats545 import TemptronicAts545Server
 from drivers.temptronic_ats545 import TemperatureLimits, TemptronicAts545
 from tests.drivers.simulated_instruments import Resistor, world_with
 from tests.faults.on_wire import SCPI_BASE, on_wire
-from tests.faults.setter_tables import Numbers, Setter, Stand, Switch
+from tests.faults.setter_tables import Numbers, OneOf, Only, Setter, Stand, Switch
 from tests.faults.stands_smus import keithley_2450_stand
 from tests.faults.stands_supplies import NO_CHANNELS
 
@@ -76,6 +83,31 @@ def temptronic(envelope: float) -> Iterator[Stand]:
             Setter("set_head", source.set_head, Switch(), source.head_down),
         ]
         yield Stand(source, (), setters, wire, SCPI_BASE)
+
+
+ROUTE = tuple(Die(column, row) for row in (-1, 0, 1) for column in (-1, 0, 1))
+NO_DIES: tuple[Any, ...] = (
+    *(Die(2, 0), Die(0, -2), Die(10**9, 0), (0,), (0, 0, 0), (), 0, 1.0, math.nan, None, "00", "0:0", b"00", True),
+    *((0.0, 0.0), (0, math.nan), ("0", "0"), (None, 0), (True, False), (np.True_, 0), (0, 1j), [[0], [0]], object()),
+    *((math.inf, 0), (10**400, 0), (0, -(10**400)), {0: 0}, [None, None], (b"0", b"0"), np.array([0.0, 0.0])),
+)
+"""What is no die, and what is one that is not on the map."""
+
+
+@contextmanager
+def prober(envelope: float) -> Iterator[Stand]:
+    """The prober on its wire; it has no range that an envelope could cut."""
+    with on_wire(MpiSentioServer(threading.RLock(), ROUTE, lambda die: None)) as wire:
+        driver = MpiSentio(wire.link)
+
+        def separated() -> None:
+            assert driver.dies == ROUTE
+            driver.separate()
+
+        steps = Setter(
+            "step", driver.step, Only(NO_DIES), lambda: driver.position, drawn=OneOf(*ROUTE), prepare=separated
+        )
+        yield Stand(driver, (), [steps], wire, SCPI_BASE)
 
 
 @contextmanager
@@ -188,6 +220,7 @@ def guest_smu(envelope: float) -> Iterator[Stand]:
 
 STANDS = {
     "TemptronicAts545": temptronic,
+    "MpiSentio": prober,
     "GuardedSmu": guarded_smu,
     "GuestSupply": guest_supply,
     "GuestSmu": guest_smu,
