@@ -36,6 +36,7 @@ from bench.cli.options import (
 from bench.cli.queue import queue_app
 from bench.cli.runs import report_command, runs_app
 from bench.cli.tuning import learn_command, tune_command
+from bench.cli.wafer import wafer_app
 
 app = typer.Typer(
     help="Test bench of a hybrid CMOS / HfO2-RRAM chip: measure, fit, train, predict, confirm on silicon.",
@@ -51,6 +52,7 @@ app.add_typer(data_app, name="data")
 app.add_typer(network_app, name="network")
 app.add_typer(queue_app, name="queue")
 app.add_typer(runs_app, name="runs")
+app.add_typer(wafer_app, name="wafer")
 app.command("report")(report_command)
 app.command("tune")(tune_command)
 app.command("learn")(learn_command)
@@ -83,12 +85,15 @@ def simulate(
     supply: Annotated[str, typer.Option(help="keithley-2230g or keysight-e36312a.")] = "keithley-2230g",
     smu: Annotated[str, typer.Option(help="keithley-2450 or keithley-2636b.")] = "keithley-2450",
     board: Annotated[str, typer.Option(help="framed, or c2n for the ternary and 64-column chips.")] = "framed",
+    wafer: Annotated[
+        int, typer.Option(min=0, help="Dies across a wafer of such chips on a simulated prober; 0 for one in a socket.")
+    ] = 0,
     as_json: JsonOption = False,
 ) -> None:
     """Serve a simulated bench until Ctrl-C, and write a bench file that points at it."""
     from bench.cli.wires import Simulated, simulate_command
 
-    simulate_command(Simulated(seed, device, baud, tcp, chip, arrays, supply, smu, board), write, as_json)
+    simulate_command(Simulated(seed, device, baud, tcp, chip, arrays, supply, smu, board, wafer), write, as_json)
 
 
 @app.command()

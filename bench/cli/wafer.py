@@ -1,0 +1,149 @@
+"""The commands of a wafer: run, report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from bench.cli.options import (
+    AtOption,
+    BenchOption,
+    ChipOption,
+    JsonOption,
+    SeedOption,
+    SettingsOption,
+    given,
+    one_bench,
+    parse_settings,
+)
+from models.exceptions import UserMistake
+
+if TYPE_CHECKING:
+    from bench.console import Reporter
+    from bench.wafer_results import WaferRecord
+
+wafer_app = typer.Typer(
+    help="A first look at a wafer: die by die under a prober.", no_args_is_help=True, rich_markup_mode=None
+)
+FormedOption = Annotated[
+    float, typer.Option("--formed", min=0, max=1, help="Least share of cells that form on a good die.")
+]
+StuckOption = Annotated[
+    float, typer.Option("--stuck", min=0, max=1, help="Largest share of stuck cells of a good die.")
+]
+ErrorsOption = Annotated[float, typer.Option("--errors", min=0, max=1, help="Largest bit error rate of a good die.")]
+ACROSS = 7
+
+
+@wafer_app.command("run")
+def run_command(
+    bench: BenchOption = None,
+    across: Annotated[
+        int | None, typer.Option("--across", min=1, help="Dies across the simulated wafer.  [default: 7]")
+    ] = None,
+    chip: ChipOption = "",
+    dies: Annotated[
+        str | None, typer.Option("--dies", metavar="DIES", help="Only these, as COLUMN:ROW separated by commas.")
+    ] = None,
+    forming: Annotated[
+        str,
+        typer.Option(
+            "--forming",
+            help="ramp; weights, without a ramp; none, where dies were formed before; auto is ramp, and weights on a "
+            "simulated bench.",
+        ),
+    ] = "auto",
+    settings: SettingsOption = None,
+    at: AtOption = None,
+    formed: FormedOption = 0.99,
+    stuck: StuckOption = 0.01,
+    errors: ErrorsOption = 0.01,
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of the wafer.")] = Path("runs/wafer"),
+    seed: SeedOption = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Form, characterise and fit one die after the other; the same command again goes on with dies not measured yet."""
+    from contextlib import ExitStack
+
+    from bench.config import load_bench_file
+    from bench.console import Reporter
+    from bench.procedures.characterise import CHARACTERISE, CharacteriseParameters
+    from bench.session import SIMULATED, simulated_bench
+    from bench.source import at_points, parse_overrides
+    from bench.stopping import stop_on_signals
+    from bench.wafer import Asked, forming_of, measure_wafer, parse_dies
+    from bench.wafer_results import Criteria
+
+    source = one_bench(bench, "wafer run")
+    parameters = CHARACTERISE.parse({"seed": str(seed), **parse_settings(settings)})
+    assert isinstance(parameters, CharacteriseParameters)
+    asked = Asked(
+        seed,
+        forming_of(forming),
+        parameters,
+        Criteria(formed=formed, stuck=stuck, errors=errors),
+        None if dies is None else parse_dies(dies),
+    )
+    reporter = Reporter(as_json)
+    with ExitStack() as stack:
+        stop = stack.enter_context(stop_on_signals())
+        if source == SIMULATED:
+            wafer = ACROSS if across is None else across
+            config, text = stack.enter_context(simulated_bench(seed, chip=chip or None, wafer=wafer))
+        elif chip or across is not None:
+            raise UserMistake(f"--chip and --across are of the simulated bench; the bench file {source} has its own")
+        else:
+            config, text = load_bench_file(Path(source))
+        config = at_points(config, parse_overrides(given(at)))
+        record = measure_wafer(config, text, out, asked, reporter, stop)
+    _show(reporter, out, record)
+
+
+@wafer_app.command("report")
+def report_command(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a wafer.")],
+    formed: Annotated[float | None, typer.Option("--formed", min=0, max=1, help="Judge by another share.")] = None,
+    stuck: Annotated[float | None, typer.Option("--stuck", min=0, max=1, help="Judge by another share.")] = None,
+    errors: Annotated[float | None, typer.Option("--errors", min=0, max=1, help="Judge by another rate.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what is known of a wafer, also while it is measured, and write its page; criteria may be others."""
+    from bench.console import Reporter
+    from bench.wafer_results import load_wafer
+
+    record = load_wafer(folder)
+    changed = {"formed": formed, "stuck": stuck, "errors": errors}
+    criteria = record.criteria.model_copy(update={name: value for name, value in changed.items() if value is not None})
+    _show(Reporter(as_json), folder, record.model_copy(update={"criteria": criteria}))
+
+
+def _show(reporter: Reporter, folder: Path, record: WaferRecord) -> None:
+    from bench.wafer_report import summary, write_wafer_report
+    from bench.wafer_results import FILE, TABLE
+
+    page = write_wafer_report(folder, record)
+    files = [("wafer file", str(folder / FILE)), ("table", str(folder / TABLE)), ("page", str(page))]
+    reporter.result(_plain(record, folder, page), [*summary(record), *files], f"wafer {record.wafer}")
+
+
+def _plain(record: WaferRecord, folder: Path, page: Path) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    from bench.wafer_results import FILE, FORMED
+
+    share = record.yield_
+    across = {name: record.across(name) for name in record.units if name != FORMED}
+    value = None if share is None else {"value": record.good / len(record.dies), "low": share.low, "high": share.high}
+    return {
+        "wafer": record.wafer,
+        "dies": len(record.route),
+        "measured": len(record.dies),
+        "good": record.good,
+        "yield": value,
+        "across": {name: None if one is None else asdict(one) for name, one in across.items()},
+        "faults": {str(die.place): list(faults) for die in record.dies if (faults := record.criteria.faults(die))},
+        "wafer_file": str(folder / FILE),
+        "page": str(page),
+    }
