@@ -25,7 +25,7 @@ from bench.procedures.forming import FORMING, QUICK, FormingParameters
 from bench.provenance import PACKAGES
 from bench.runner import prepare_folder
 from bench.safe import SafeReport, SafeStep, safe_step
-from bench.session import Bench, Connector, connect, die_name
+from bench.session import Bench, Connector, claim_bench, connect, die_name, make_safe
 from bench.stages import StagedRuns, Stages
 from bench.stopping import StopToken
 from bench.wafer_results import FILE, Criteria, DieRecord, Number, WaferRecord, load_wafer
@@ -129,6 +129,7 @@ class _Tour:
     def go(self) -> WaferRecord:
         """Measure all dies that are asked for and not known yet."""
         self.stages.stage("lifting the needles")
+        self._switch_off()
         self.prober.separate()
         route = self.prober.dies
         wanted = route if self.asked.dies is None else self.asked.dies
@@ -157,6 +158,14 @@ class _Tour:
                     "Look at them; the same command goes on with the next die"
                 )
         return record
+
+    def _switch_off(self) -> None:
+        """Outputs off before the needles move for the first time: a program that died may have left them on."""
+        electrical = self.config.model_copy(update={"prober": None})
+        with claim_bench(electrical):
+            report = make_safe(electrical)
+        if not report.confirmed:
+            raise BenchFailure(f"the needles do not move, as not all outputs are known to be off: {report}")
 
     def _begin(self, route: tuple[Die, ...]) -> WaferRecord:
         """The wafer's record, with what is known of it already."""

@@ -209,6 +209,23 @@ def test_needles_stay_down_while_an_output_is_not_known_to_be_off(world: Simulat
     assert touching(world)
 
 
+def test_outputs_that_a_dead_program_left_on_go_off_before_the_needles_move(
+    world: SimulatedBench, tmp_path: Path
+) -> None:
+    assert world.prober is not None
+    world.prober.prober.die = Die(0, 0)
+    world.prober.prober.execute(b"move_chuck_contact")
+    config, text = config_of(world)
+    left = connect(config, text)
+    left.chip.read()
+    left.board.close()
+    left.lock.release()
+    # that is what the end of its process does
+    assert world.world.rails != OFF
+    measure(world, tmp_path, asked(Die(0, 0)))
+    assert (hot_moves(world), touching(world), world.world.rails) == (0, False, OFF)
+
+
 def test_needles_that_do_not_lift_end_the_run_before_the_next_step(world: SimulatedBench, tmp_path: Path) -> None:
     assert world.prober is not None
     prober = world.prober.prober
