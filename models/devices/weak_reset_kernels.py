@@ -29,7 +29,7 @@ RTN_STEPS = np.float32(254.0)
 _BYTES_MEAN = np.float32(4 * 127.5)
 _BYTES_SD = math.sqrt(4 * (256**2 - 1) / 12)
 _SPREAD = np.float32(PINK_STEPS / _BYTES_SD)
-ZERO, ONE, _TWO = np.float32(0.0), np.float32(1.0), np.float32(2.0)
+ZERO, ONE = np.float32(0.0), np.float32(1.0)
 _NONE, _FIRST = np.int32(0), np.int32(1)
 
 _ROUND = np.float32(65536.5)
@@ -74,17 +74,21 @@ class Pairs(NamedTuple):
 
 
 class Tables(NamedTuple):
-    """What a number of pulses does, up to the most of a call; rows are the processes of the 1/f noise, then RTN.
+    """What a number of pulses does, up to the most of a call.
 
     Attributes:
-        lost: share of a value's distance from where it settles that is gone, ``(processes + 1, most + 1)``.
-        powers: the same for 1, 2, 4 and 8 pulses, ``(processes + 1, 4)``.
+        left: what is left of a value of each process of the 1/f noise, ``(processes, most + 1)``.
+        left_powers: the same for 1, 2, 4 and 8 pulses, ``(processes, 4)``.
+        lost: share of the distance of RTN from where it settles that is gone, ``(most + 1,)``.
+        lost_powers: the same for 1, 2, 4 and 8 pulses, ``(4,)``.
         stress: reference pulses of one pulse, ``(1,)``.
         settled: probability that RTN is high after very many pulses, ``(1,)``.
     """
 
+    left: Singles
+    left_powers: Singles
     lost: Singles
-    powers: Singles
+    lost_powers: Singles
     stress: Singles
     settled: Singles
 
@@ -100,9 +104,15 @@ def _key(key: Any, number: Any) -> Any:
 
 
 @njit(inline="always")
+def _place(number: Any) -> Any:
+    """The place of a pair, spread. From one pair to the next it grows by :data:`_SPREAD_PLACES`: cheaper in a loop."""
+    return np.uint32(np.uint32(number) * _SPREAD_PLACES)
+
+
+@njit(inline="always")
 def _word(place: Any, one: Any, other: Any) -> Any:
     """The random 32 bits of a pair in the stream of a key."""
-    x = np.uint32(np.uint32(place * _SPREAD_PLACES) + one)
+    x = np.uint32(place + one)
     x = np.uint32((x ^ (x >> _16)) * _ROUND_1)
     x = np.uint32((x ^ (x >> _15) ^ other) * _ROUND_2)
     return np.uint32(x ^ (x >> _16))
@@ -115,12 +125,12 @@ def _single(word: Any) -> Any:
 
 
 @njit(inline="always")
-def _stepped(old: Any, share: Any, word: Any) -> Any:
+def _stepped(old: Any, left: Any, word: Any) -> Any:
     """The next value of a process of the 1/f noise: what is left of it, and a sum of four bytes, centred."""
     sums = np.uint32(np.uint32(word & _EVEN_BYTES) + np.uint32((word >> _8) & _EVEN_BYTES))
     deviate = _single(np.uint32(np.uint32(sums + np.uint32(sums >> _16)) & _LOW_16)) - _BYTES_MEAN
-    fresh = _SPREAD * np.sqrt(share * (_TWO - share)) * deviate
-    return np.int16(np.int32(old - share * old + fresh + _ROUND))
+    fresh = _SPREAD * np.sqrt(ONE - left * left) * deviate
+    return np.int16(np.int32(left * old + fresh + _ROUND))
 
 
 @njit(inline="always")
@@ -144,7 +154,17 @@ def _pulsed(counts: Any) -> Any:
 
 
 @njit(inline="always")
-def _put_together(count: Any, powers: Any) -> Any:
+def _left(count: Any, powers: Any) -> Any:
+    """What so many pulses leave, from what powers of two leave."""
+    number = np.int32(abs(count))
+    left = powers[0] if number & np.int32(1) else ONE
+    left = left * powers[1] if number & np.int32(2) else left
+    left = left * powers[2] if number & np.int32(4) else left
+    return left * powers[3] if number & np.int32(8) else left
+
+
+@njit(inline="always")
+def _lost(count: Any, powers: Any) -> Any:
     """Share that so many pulses take away, from those of powers of two."""
     number = np.int32(abs(count))
     # exact where nearly nothing is lost
@@ -155,10 +175,10 @@ def _put_together(count: Any, powers: Any) -> Any:
 
 
 @njit(fastmath=True, cache=True)
-def _look_up(counts: Any, table: Singles, lost: Singles) -> None:
-    """The same for any number of pulses, in a loop of its own: no vectors can be made of it."""
+def _look_up(counts: Any, table: Singles, found: Singles) -> None:
+    """Either for any number of pulses, in a loop of its own: no vectors can be made of it."""
     for j in range(len(counts)):
-        lost[j] = table[abs(counts[j])]
+        found[j] = table[abs(counts[j])]
 
 
 @njit(fastmath=True, cache=True)
@@ -184,10 +204,12 @@ def _drift(sign: Any, stress: Singles, slope1: Any, knee: Any, slope2: Any, diff
 
 
 @njit(inline="always")
-def _wander(j: Any, turned: Any, share: Any, word: Any, scale: Any, left: Any, right: Any, difference: Singles) -> None:
+def _wander(
+    j: Any, turned: Any, remains: Any, word: Any, scale: Any, left: Any, right: Any, difference: Singles
+) -> None:
     """A process of the 1/f noise: its next value in the device that is pulsed."""
     bl, blb = left[j], right[j]
-    value = _stepped(np.float32(blb if turned else bl), share, word)
+    value = _stepped(np.float32(blb if turned else bl), remains, word)
     bl, blb = (bl, value) if turned else (value, blb)
     left[j], right[j] = bl, blb
     difference[j] += scale * (np.float32(bl) - np.float32(blb))
@@ -198,20 +220,24 @@ def _wander_few(
     first: Any, key: Any, scale: Any, counts: Any, powers: Singles, left: Any, right: Any, difference: Singles
 ) -> None:
     one, other = key
-    shares = powers[0], powers[1], powers[2], powers[3]
+    remains = powers[0], powers[1], powers[2], powers[3]
+    place = _place(first)
     for j in range(len(counts)):
-        count, word = counts[j], _word(first + np.uint32(j), one, other)
-        _wander(j, count < _NONE, _put_together(count, shares), word, scale, left, right, difference)
+        count, word = counts[j], _word(place, one, other)
+        place = np.uint32(place + _SPREAD_PLACES)
+        _wander(j, count < _NONE, _left(count, remains), word, scale, left, right, difference)
 
 
 @njit(fastmath=True, cache=True)
 def _wander_many(
-    first: Any, key: Any, scale: Any, counts: Any, lost: Singles, left: Any, right: Any, difference: Singles
+    first: Any, key: Any, scale: Any, counts: Any, remains: Singles, left: Any, right: Any, difference: Singles
 ) -> None:
     one, other = key
+    place = _place(first)
     for j in range(len(counts)):
-        count, word = counts[j], _word(first + np.uint32(j), one, other)
-        _wander(j, count < _NONE, lost[j], word, scale, left, right, difference)
+        count, word = counts[j], _word(place, one, other)
+        place = np.uint32(place + _SPREAD_PLACES)
+        _wander(j, count < _NONE, remains[j], word, scale, left, right, difference)
 
 
 @njit(inline="always")
@@ -230,19 +256,21 @@ def _switch_few(
     first: Any, high: Any, low: Any, settled: Any, counts: Any, powers: Singles, left: Any, right: Any
 ) -> None:
     shares = powers[0], powers[1], powers[2], powers[3]
+    place = _place(first)
     for j in range(len(counts)):
-        count, place = counts[j], np.uint32(first + np.uint32(j))
-        one, other = _word(place, high[0], high[1]), _word(place, low[0], low[1])
-        _switch(j, count, _put_together(count, shares), settled, one, other, left, right)
+        count, one, other = counts[j], _word(place, high[0], high[1]), _word(place, low[0], low[1])
+        place = np.uint32(place + _SPREAD_PLACES)
+        _switch(j, count, _lost(count, shares), settled, one, other, left, right)
 
 
 @njit(fastmath=True, cache=True)
 def _switch_many(
     first: Any, high: Any, low: Any, settled: Any, counts: Any, lost: Singles, left: Any, right: Any
 ) -> None:
+    place = _place(first)
     for j in range(len(counts)):
-        count, place = counts[j], np.uint32(first + np.uint32(j))
-        one, other = _word(place, high[0], high[1]), _word(place, low[0], low[1])
+        count, one, other = counts[j], _word(place, high[0], high[1]), _word(place, low[0], low[1])
+        place = np.uint32(place + _SPREAD_PLACES)
         _switch(j, count, lost[j], settled, one, other, left, right)
 
 
@@ -281,18 +309,18 @@ def kernels(processes: int) -> tuple[Any, Any, Any]:
             count = pulses[i]
             if count == 0:
                 continue
-            device, place = 0 if count > 0 else 1, np.uint32(i)
+            device, place = 0 if count > 0 else 1, _place(i)
             count = np.int32(abs(count))
             at.stress[device, i] += table.stress[0] * np.float32(count)
             for k in range(processes):
                 one, other = _key(key, k)
-                old, share = np.float32(at.pink[k, device, i]), table.lost[k, count]
-                at.pink[k, device, i] = _stepped(old, share, _word(place, one, other))
+                old, left = np.float32(at.pink[k, device, i]), table.left[k, count]
+                at.pink[k, device, i] = _stepped(old, left, _word(place, one, other))
             one, other = _key(key, processes)
             high = _word(place, one, other)
             one, other = _key(key, processes + 1)
             low = _word(place, one, other)
-            share = table.lost[processes, count]
+            share = table.lost[count]
             at.rtn[device, i] = _switched(at.rtn[device, i], share, table.settled[0], high, low)
             weights[i] = np.int8(1) if evaluate_one(at, 0, i) > evaluate_one(at, 1, i) else np.int8(-1)
 
@@ -301,8 +329,8 @@ def kernels(processes: int) -> tuple[Any, Any, Any]:
         first: int, last: int, pulses: Any, key: np.uint64, table: Tables, at: Pairs, weights: Any, space: Any
     ) -> None:
         counts, part, start = pulses[first:last], slice(first, last), np.uint32(first)
-        lost, difference = space[0, : last - first], space[1, : last - first]
-        few = table.lost.shape[1] <= 1 << BITS
+        found, difference = space[0, : last - first], space[1, : last - first]
+        few = len(table.lost) <= 1 << BITS
         _compare_bases(at.base[0, part], at.base[1, part], difference)
         _stress(counts, table.stress[0], at.stress[0, part], at.stress[1, part])
         for device in range(2):
@@ -311,16 +339,16 @@ def kernels(processes: int) -> tuple[Any, Any, Any]:
         for k in range(processes):
             stream, scale, bl, blb = _key(key, k), at.scales[k], at.pink[k, 0, part], at.pink[k, 1, part]
             if few:
-                _wander_few(start, stream, scale, counts, table.powers[k], bl, blb, difference)
+                _wander_few(start, stream, scale, counts, table.left_powers[k], bl, blb, difference)
             else:
-                _look_up(counts, table.lost[k], lost)
-                _wander_many(start, stream, scale, counts, lost, bl, blb, difference)
+                _look_up(counts, table.left[k], found)
+                _wander_many(start, stream, scale, counts, found, bl, blb, difference)
         high, low, rtn_bl, rtn_blb = _key(key, processes), _key(key, processes + 1), at.rtn[0, part], at.rtn[1, part]
         if few:
-            _switch_few(start, high, low, table.settled[0], counts, table.powers[processes], rtn_bl, rtn_blb)
+            _switch_few(start, high, low, table.settled[0], counts, table.lost_powers, rtn_bl, rtn_blb)
         else:
-            _look_up(counts, table.lost[processes], lost)
-            _switch_many(start, high, low, table.settled[0], counts, lost, rtn_bl, rtn_blb)
+            _look_up(counts, table.lost, found)
+            _switch_many(start, high, low, table.settled[0], counts, found, rtn_bl, rtn_blb)
         _add_rtn(at.ceiling[0, part], at.ceiling[1, part], rtn_bl, rtn_blb, difference)
         _weigh(difference, weights[part])
 

@@ -114,10 +114,12 @@ class WeakResetPairs:
         stress = stress_per_pulse(self.section, voltage, width)
         if stress == 0.0 or most == 0:
             return
-        numbers = np.arange(most + 1)
+        numbers, powers = np.arange(most + 1), 2 ** np.arange(BITS)
         table = Tables(
+            left=self._left(numbers),
+            left_powers=self._left(powers),
             lost=self._lost(numbers),
-            powers=self._lost(2 ** np.arange(BITS)),
+            lost_powers=self._lost(powers),
             stress=np.array([stress], dtype=np.float32),
             settled=np.array([self.imperfections.rtn * rtn_high_probability(self.section, 0.0, math.inf)], np.float32),
         )
@@ -201,11 +203,15 @@ class WeakResetPairs:
         for name, array in own.items():
             array[...] = state[name]
 
+    def _left(self, numbers: NDArray[np.int64]) -> Singles:
+        """What so many pulses leave of a value of each process of the 1/f noise, ``(processes, numbers)``."""
+        remains: Singles = np.exp(-numbers / self._times).astype(np.float32)
+        return remains.reshape(len(self._times), len(numbers))
+
     def _lost(self, numbers: NDArray[np.int64]) -> Singles:
-        """What so many pulses take away of the distance from where a noise settles: each 1/f process, then RTN."""
+        """What so many pulses take away of the distance from where RTN settles."""
         switching = self.section.rtn_p_low_high + self.section.rtn_p_high_low
-        rows = np.vstack([-np.expm1(-numbers / self._times), 1.0 - (1.0 - switching) ** numbers])
-        return rows.astype(np.float32)
+        return (1.0 - (1.0 - switching) ** numbers).astype(np.float32)
 
     def _settled_rtn(self, shape: tuple[int, int]) -> NDArray[np.uint8]:
         """RTN of traps that have been switching for long."""
