@@ -5,6 +5,7 @@ Accuracies are of the integer network with the weights that stuck cells read; no
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from pathlib import Path
@@ -60,9 +61,16 @@ def _losses(network: IntegerNetwork, data: Dataset, fraction: float) -> list[Row
     return [
         row(f"{about}: accuracy lost, naive (mean {np.mean(losses['naive']):.2f})", "points", losses["naive"]),
         row(f"{about}: accuracy lost, placed (mean {np.mean(losses['placed']):.2f})", "points", losses["placed"]),
+        row(f"{about}: accuracy lost, placed over naive, means", "ratio", [_ratio_of_means(losses)]),
         row(f"{about}: wrong weights left, of those without placement", "", left),
         row(f"{about}: placing {len(plain.tiles)} tiles", "s", seconds),
     ]
+
+
+def _ratio_of_means(losses: dict[str, list[float]]) -> float:
+    """Mean loss with placement over that without; NaN where nothing was lost without it."""
+    naive = float(np.mean(losses["naive"]))
+    return float(np.mean(losses["placed"])) / naive if naive > 0.0 else math.nan
 
 
 def _order(network: IntegerNetwork) -> list[Row]:
