@@ -7,7 +7,9 @@ import json
 import numpy as np
 
 from bench.procedure import CellMask, Parameters, Procedure
+from bench.run_facts import flat
 from bench.session import Bench
+from bench.source import points_json
 from data.runs import Run, RunStatus
 from models.exceptions import UserMistake
 
@@ -32,8 +34,8 @@ def check_same(run: Run, procedure: Procedure, parameters: Parameters, bench: Be
     """Refuse to go on with another experiment than the one that ended.
 
     Raises:
-        UserMistake: the run is completed or still going on, or procedure, parameters or chip differ, or what the
-            procedure works with beside them (a network, the file of a user's own procedure).
+        UserMistake: the run is completed or still going on, or procedure, parameters, chip or operating points differ,
+            or what the procedure works with beside them (a network, the file of a user's own procedure).
     """
     if run.status in (RunStatus.COMPLETED, RunStatus.RUNNING):
         raise UserMistake(f"{run.path} is {run.status}; only a run that ended early is resumed")
@@ -43,3 +45,13 @@ def check_same(run: Run, procedure: Procedure, parameters: Parameters, bench: Be
             raise UserMistake(f"{run.path} has {key} {found}, not {value}; it cannot be resumed here")
     if json.loads(str(run.attributes["parameters"])) != json.loads(parameters.model_dump_json()):
         raise UserMistake(f"{run.path} was made with other parameters; resume it without --set")
+    recorded = run.attributes.get("operating_points")
+    if recorded is None:
+        return
+    was, now = (flat(json.loads(str(text))) for text in (recorded, points_json(bench.config.operating_points)))
+    for key in {**was, **now}:
+        if was.get(key) != now.get(key):
+            raise UserMistake(
+                f"{run.path} was made at {key} = {was.get(key)}, not {now.get(key)}; give --at {key}={was.get(key)}, "
+                "or correct the bench file"
+            )

@@ -16,6 +16,7 @@ from bench.procedure import CellsDone, Parameters, Procedure, Progress, Record, 
 from bench.resuming import remaining_cells
 from bench.runner import run
 from bench.session import Bench
+from bench.source import at_points
 from bench.stopping import Stopped, StopToken
 from data.runs import Column, RunStatus, Table, open_run
 from drivers.chip import Chip
@@ -113,6 +114,9 @@ def test_what_cannot_be_gone_on_with_is_refused_before_any_voltage(
         run(other, VisitParameters(), bench, tmp_path, resume=part)
     with pytest.raises(UserMistake, match="other parameters; resume it without --set"):
         run(VISIT, VisitParameters(repeats=2), bench, tmp_path, resume=part)
+    elsewhere = bench.at(at_points(bench.config, {"SENSE.vdd_v": 1.1}))
+    with pytest.raises(UserMistake, match=r"made at SENSE.vdd_v = 1.2, not 1.1; give --at SENSE.vdd_v=1.2"):
+        run(VISIT, VisitParameters(), elsewhere, tmp_path, resume=part)
     with SimulatedBench(seed=12) as foreign, bench_of(foreign.bench_file()) as elsewhere:
         with pytest.raises(UserMistake, match="has chip_id SIM-KILOBIT-11, not SIM-KILOBIT-12"):
             run(VISIT, VisitParameters(), elsewhere, tmp_path, resume=part)
