@@ -213,7 +213,7 @@ class _Tour:
         """Touch a die, measure it, lift off again, and fit it."""
         began, started = time.monotonic(), _now()
         found = _Found(self.config.geometry.rows * self.config.geometry.cols)
-        folder = self.folder / f"die_{die.column:+d}_{die.row:+d}"
+        folder = self.folder / die_folder(die)
         self.prober.step(die)
         try:
             self.prober.contact()
@@ -308,6 +308,11 @@ class _Found:
     run_file: Path | None = None
     device_file: str | None = None
     parameters: dict[str, Number] = field(default_factory=dict)
+
+
+def die_folder(die: Die) -> str:
+    """Name of the folder of a die within that of its wafer."""
+    return f"die_{die.column:+d}_{die.row:+d}"
 
 
 def forming_of(text: str) -> Forming:

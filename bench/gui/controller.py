@@ -215,6 +215,16 @@ class Controller(QObject):
 
         self._begin(self._wire, Job(Purpose.RUN, title, with_it, where, then))
 
+    def by_itself(
+        self,
+        title: str,
+        work: Callable[[StopToken, Report], Any],
+        then: Callable[[Any], None] = nothing,
+        say: Callable[[Any], str] = done,
+    ) -> None:
+        """Do ``work`` that connects to a bench by itself, in the bench's thread: Stop and Outputs off reach it."""
+        self._begin(self._wire, Job(Purpose.RUN, title, work, then=then, say=say))
+
     def study(
         self,
         title: str,

@@ -25,7 +25,7 @@ KEYS = """
 <h4>Keys</h4>
 <table cellspacing="4">
 <tr><td><b>F12</b></td><td>outputs off, whatever is going on</td></tr>
-<tr><td><b>Alt+1 … Alt+5</b></td><td>Cells, Procedures, Runs, Calibration, Network</td></tr>
+<tr><td><b>Alt+1 … Alt+6</b></td><td>Cells, Procedures, Runs, Calibration, Network, Wafer</td></tr>
 <tr><td><b>Ctrl+1 … Ctrl+8</b></td><td>the views of the map</td></tr>
 <tr><td><b>Ctrl+M</b></td><td>into the map; there:</td></tr>
 <tr><td><b>arrows</b></td><td>another cell; with <b>Shift</b> a rectangle</td></tr>

@@ -1,8 +1,8 @@
 """Pictures of every workspace at work, for the README and the docs: ``python -m bench.gui.screenshot FOLDER``.
 
 It drives the window through the story of the first ten minutes on a simulated bench: form, program, measure, run an
-experiment, look at its file, fit, train, infer. At each size that is asked for, one picture of each workspace is
-saved, and one on a dark window.
+experiment, look at its file, fit, train, infer, measure a wafer. At each size that is asked for, one picture of each
+workspace is saved, and one on a dark window.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from bench.gui.application import application
 from bench.gui.themes import Theme
 from bench.gui.window import Window
 from bench.session import SIMULATED
+from drivers.prober_role import Die
 
 SIZES = ((1366, 768), (2560, 1440))
 POINTS = 9
@@ -160,6 +161,21 @@ def _dark(window: Window) -> None:
     select(window, "5,9")
 
 
+def _leave_bench(window: Window) -> None:
+    window.use_theme(Theme.DESKTOP)
+    window.bench_panel.disconnect_button.click()
+
+
+def _measure_wafer(window: Window) -> None:
+    window.show_workspace("Wafer")
+    window.wafer_panel.measure_button.click()
+
+
+def _one_die(window: Window) -> None:
+    window.wafer_view.show_quantity("hrs.median_ohm")
+    window.wafer_view.choose(Die(1, 0))
+
+
 STORY: Mapping[str, Sequence[Stage]] = {
     "window": (_form, _program, _measure, _history),
     "procedures": (_characterise, _weak_reset),
@@ -168,6 +184,7 @@ STORY: Mapping[str, Sequence[Stage]] = {
     "network": (_train, _infer),
     "samples": (_samples,),
     "dark": (_dark,),
+    "wafer": (_leave_bench, _measure_wafer, _one_die),
 }
 """Each picture with what is done before it."""
 

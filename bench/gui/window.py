@@ -22,7 +22,7 @@ from PyQt5.QtWidgets import (
     QWidget,
 )
 
-from bench.gui import actions_panel, calibration_panel, network_panel, procedures_panel, runs_panel
+from bench.gui import actions_panel, calibration_panel, network_panel, procedures_panel, runs_panel, wafer_panel
 from bench.gui.actions_panel import ActionsPanel
 from bench.gui.bench_panel import BenchPanel
 from bench.gui.boxes import opens_menu
@@ -43,6 +43,8 @@ from bench.gui.runs_panel import RunsPanel
 from bench.gui.style import Scrolling, recolour
 from bench.gui.themes import Theme, apply
 from bench.gui.views import VIEWS
+from bench.gui.wafer_panel import WaferPanel
+from bench.gui.wafer_view import WaferView
 from bench.gui.workspace import Workspace
 
 LOG_HEIGHT = 150
@@ -71,6 +73,8 @@ class Window(QMainWindow):
         self.runs_panel, self.run_view = RunsPanel(self.controller), RunView(self.controller)
         self.calibration_panel, self.fit_view = CalibrationPanel(self.controller), FitView(self.controller)
         self.network_panel, self.network_view = NetworkPanel(self.controller), NetworkView(self.controller)
+        self.wafer_view = WaferView(self.controller)
+        self.wafer_panel = WaferPanel(self.controller, self.wafer_view.map)
         self.workspaces = (
             Workspace(
                 "Cells",
@@ -104,6 +108,9 @@ class Window(QMainWindow):
                 self.network_view,
                 network_panel.HELP,
                 0.55,
+            ),
+            Workspace(
+                "Wafer", "die by die on a prober", self.wafer_panel, self.wafer_view, wafer_panel.HELP, 1.0, alone=True
             ),
         )
         self.map_pane = MapPane(self.controller)
@@ -251,6 +258,7 @@ class Window(QMainWindow):
         self._bar.actions()[index].setChecked(True)
         self._views_shown.setCurrentIndex(index)
         self._controls_shown.setCurrentIndex(index)
+        self.map_pane.setVisible(not self.workspace.alone)
         self._docks[1].setWindowTitle(name)
         self.help_page.show_about(name, self.workspaces[index].help)
         self._share_out()
@@ -304,6 +312,8 @@ class Window(QMainWindow):
             self.memory.bench = self.controller.bench.source, self.controller.bench.seed
 
     def _share_out(self) -> None:
+        if self.workspace.alone:
+            return
         width, share = self._split.width(), self._shares[self.workspace.name]
         self._split.setSizes([round(width * (1 - share)), round(width * share)])
 

@@ -18,6 +18,7 @@ class Workspace:
         view: what is looked at; stands beside the map.
         help: its help page, rich text.
         share: of the width between the bench and the controls that the view takes; the map has the rest.
+        alone: the view has all of it: it is not about the array that the map shows.
     """
 
     name: str
@@ -26,3 +27,4 @@ class Workspace:
     view: QWidget
     help: str
     share: float
+    alone: bool = False

@@ -1,0 +1,245 @@
+"""Controls of the workspace Wafer: which wafer, how its dies are measured, and what a good one must show."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+
+from PyQt5.QtGui import QPixmap
+from PyQt5.QtWidgets import (
+    QComboBox,
+    QDoubleSpinBox,
+    QFileDialog,
+    QGroupBox,
+    QHBoxLayout,
+    QLabel,
+    QLineEdit,
+    QPushButton,
+    QSpinBox,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from bench.gui.controller import Controller
+from bench.gui.style import ALARM, colour, note
+from bench.gui.wafer_map import WaferMap
+from bench.gui.wafer_study import MEASURE, WaferStudy
+from bench.procedures.characterise import CharacteriseParameters
+from bench.session import SIMULATED
+from bench.wafer import Asked, Forming
+from bench.wafer_report import yield_text
+from bench.wafer_results import Criteria
+
+HELP = """<b>Wafer</b>: dies of a wafer on a prober, one after the other.
+<ul><li>Open the folder of a wafer; one that is being measured, here or by <code>rram-bench wafer run</code>, is
+followed by itself.</li>
+<li>The map shows which dies are good, or any quantity that was fitted. A cross: the die could not be measured to the
+end. Hatched: not good.</li>
+<li>Click a die, or go to it with the arrow keys: what was fitted there stands beside the map, with its run files.</li>
+<li>What a good die must show can be changed at any time; nothing is measured again, and the file keeps its own.</li>
+<li>Against the radius: each die with its 95 % interval, and a bowl fitted to all of them.</li>
+<li>Measure forms, characterises and fits each die, and goes on with those that are not known yet. The window's own
+bench must be disconnected: each die gets a session of its own. Stop and Outputs off work as ever; the needles are
+lifted once the outputs are known to be off.</li></ul>"""
+
+FOLDER = Path("runs") / "wafer"
+LIMITS = (
+    ("formed", "Formed, at least", "Least share of the cells of a good die that form."),
+    ("stuck", "Stuck, at most", "Largest share of stuck cells of a good die."),
+    ("errors", "Bit errors, at most", "Largest bit error rate of a good die, after programming and verifying."),
+)
+
+
+class WaferPanel(QWidget):
+    """The controls."""
+
+    def __init__(self, controller: Controller, board: WaferMap, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._controller, self._map, self._study = controller, board, WaferStudy.of(controller)
+        self.folder, browse = QLineEdit(str(FOLDER)), QToolButton()
+        self.folder.setToolTip(
+            "Folder of the wafer: the one to look at, and the one that is measured into. Enter opens it."
+        )
+        self.folder.returnPressed.connect(self._on_open)
+        browse.setText("…")
+        browse.setToolTip("Choose the folder of a wafer.")
+        browse.clicked.connect(self._on_browse)
+        self.state, self.yield_ = note(), note()
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(4, 4, 4, 4)
+        layout.addLayout(_row("&Folder", self.folder, browse))
+        layout.addWidget(self.state)
+        layout.addWidget(self._make_criteria())
+        layout.addWidget(self._make_measure())
+        self.picture_button, self.table_button, self.page_button = (
+            QPushButton("Picture…"),
+            QPushButton("Table…"),
+            QPushButton("Page"),
+        )
+        self.picture_button.setToolTip("Saves the map as it is shown, as PNG.")
+        self.table_button.setToolTip("Saves a line for each die, as CSV.")
+        self.page_button.setToolTip(
+            "Writes report.html in the folder of the wafer: maps of everything that was fitted."
+        )
+        self.picture_button.clicked.connect(self._on_picture)
+        self.table_button.clicked.connect(self._on_table)
+        self.page_button.clicked.connect(self._study.write_page)
+        buttons = QHBoxLayout()
+        for button in (self.picture_button, self.table_button, self.page_button):
+            buttons.addWidget(button)
+        layout.addLayout(buttons)
+        layout.addStretch(1)
+        for signal in (self._study.changed, controller.busy_changed, controller.bench_changed):
+            signal.connect(self._refresh)
+        self._refresh()
+
+    def _make_criteria(self) -> QWidget:
+        box = QGroupBox("A good die")
+        inner = QVBoxLayout(box)
+        self.limits: dict[str, QDoubleSpinBox] = {}
+        usual = Criteria()
+        for name, title, about in LIMITS:
+            spin = QDoubleSpinBox()
+            spin.setRange(0.0, 100.0)
+            spin.setDecimals(3)
+            spin.setSingleStep(0.1)
+            spin.setSuffix(" %")
+            spin.setValue(100.0 * getattr(usual, name))
+            spin.setToolTip(about)
+            spin.valueChanged.connect(self._on_limit)
+            self.limits[name] = spin
+            inner.addLayout(_row(title, spin))
+        inner.addWidget(self.yield_)
+        return box
+
+    def _make_measure(self) -> QWidget:
+        box = QGroupBox("Measure")
+        self.bench, browse = QLineEdit(SIMULATED), QToolButton()
+        self.bench.setToolTip("Bench file with a [prober], or 'simulated'.")
+        self.bench.textChanged.connect(self._refresh)
+        browse.setText("…")
+        browse.setToolTip("Choose a bench file.")
+        browse.clicked.connect(self._on_bench)
+        self.across, self.seed, self.forming = QSpinBox(), QSpinBox(), QComboBox()
+        self.across.setRange(3, 25)
+        self.across.setValue(7)
+        self.across.setToolTip("Dies across the simulated wafer.")
+        self.seed.setRange(0, 2**31 - 1)
+        self.seed.setToolTip("Seed of patterns and samples, and of the simulated wafer.")
+        self.forming.addItems(list(Forming))
+        self.forming.setToolTip(
+            "ramp: gently, by resistance; weights: at the point FORM; none: formed before; auto: ramp, and weights on "
+            "a simulated bench."
+        )
+        self.measure_button, self.stop_button = QPushButton(MEASURE), QPushButton("Stop")
+        self.measure_button.clicked.connect(self._on_measure)
+        self.stop_button.clicked.connect(self._controller.stop)
+        self.stop_button.setToolTip("Outputs off, needles up; dies that are done are kept.")
+        self.why = note()
+        inner = QVBoxLayout(box)
+        inner.addLayout(_row("&Bench", self.bench, browse))
+        inner.addLayout(_row("Dies across", self.across))
+        inner.addLayout(_row("Seed", self.seed))
+        inner.addLayout(_row("Forming", self.forming))
+        buttons = QHBoxLayout()
+        buttons.addWidget(self.measure_button, 1)
+        buttons.addWidget(self.stop_button)
+        inner.addLayout(buttons)
+        inner.addWidget(self.why)
+        return box
+
+    @property
+    def criteria(self) -> Criteria:
+        """What a good die must show, as it is set."""
+        # a share that is written as a percentage is the very number of the command line
+        return Criteria(**{name: round(spin.value() / 100.0, 8) for name, spin in self.limits.items()})
+
+    def open(self, folder: Path) -> None:
+        """Look at the wafer in a folder."""
+        self.folder.setText(str(folder))
+        self._study.open(folder)
+
+    def save_picture(self, path: Path) -> None:
+        """Save the map as it is shown, at twice the resolution of the screen."""
+        picture = QPixmap(2 * self._map.size())
+        picture.setDevicePixelRatio(2.0)
+        self._map.render(picture)
+        if picture.save(str(path)):
+            self._controller.tell("Export", f"picture of the wafer in {path}")
+        else:
+            self._controller.complain("Export", f"{path} cannot be written; choose another folder, or end it in .png")
+
+    def _refresh(self) -> None:
+        record, study = self._study.record, self._study
+        simulated = self.bench.text().strip() == SIMULATED
+        self.across.setEnabled(simulated)
+        for button in (self.picture_button, self.table_button, self.page_button):
+            button.setEnabled(record is not None)
+        busy = self._controller.busy
+        measuring = busy is not None and busy.title == MEASURE
+        why = (
+            "" if self._controller.bench is None else "Disconnect the bench first: each die gets a session of its own."
+        )
+        self.why.setText(why)
+        self.measure_button.setEnabled(busy is None and not why)
+        self.stop_button.setEnabled(measuring)
+        if record is None:
+            self.state.setText(study.trouble if study.folder is not None else "")
+            colour(self.state, ALARM if study.trouble and not measuring else None)
+            self.yield_.setText("")
+            return
+        colour(self.state, None)
+        world = "simulated" if record.simulated else "real"
+        self.state.setText(
+            f"Wafer {record.wafer} ({world}), {len(record.dies)} of {len(record.route)} dies, begun "
+            f"{datetime.fromisoformat(record.started):%Y-%m-%d %H:%M}."
+        )
+        self.yield_.setText(f"Good: {yield_text(record)}.")
+        for name, spin in self.limits.items():
+            if not spin.hasFocus():
+                spin.blockSignals(True)
+                spin.setValue(100.0 * getattr(record.criteria, name))
+                spin.blockSignals(False)
+
+    def _on_open(self) -> None:
+        self.open(Path(self.folder.text().strip()).expanduser())
+
+    def _on_browse(self) -> None:
+        chosen = QFileDialog.getExistingDirectory(self, "Folder of a wafer", self.folder.text())
+        if chosen:
+            self.open(Path(chosen))
+
+    def _on_bench(self) -> None:
+        path, _ = QFileDialog.getOpenFileName(self, "Bench file with a prober", "", "Bench file (*.toml)")
+        if path:
+            self.bench.setText(path)
+
+    def _on_limit(self) -> None:
+        self._study.judge(self.criteria)
+
+    def _on_measure(self) -> None:
+        seed = self.seed.value()
+        asked = Asked(seed, Forming(self.forming.currentText()), CharacteriseParameters(seed=seed), self.criteria)
+        folder = Path(self.folder.text().strip()).expanduser()
+        self._study.measure(self.bench.text().strip(), seed, self.across.value(), folder, asked)
+
+    def _on_picture(self) -> None:
+        path, _ = QFileDialog.getSaveFileName(self, "Picture of the wafer", "wafer.png", "PNG (*.png)")
+        if path:
+            self.save_picture(Path(path))
+
+    def _on_table(self) -> None:
+        path, _ = QFileDialog.getSaveFileName(self, "Table of the dies", "dies.csv", "CSV (*.csv)")
+        if path:
+            self._study.save_table(Path(path))
+
+
+def _row(title: str, *widgets: QWidget) -> QHBoxLayout:
+    """A name, and what it is the name of."""
+    row, label = QHBoxLayout(), QLabel(title)
+    label.setBuddy(widgets[0])
+    row.addWidget(label)
+    for number, widget in enumerate(widgets):
+        row.addWidget(widget, 1 if number == 0 else 0)
+    return row
