@@ -80,7 +80,7 @@ class WaferPanel(QWidget):
         self.picture_button.setToolTip("Saves the map as it is shown, as PNG.")
         self.table_button.setToolTip("Saves a line for each die, as CSV.")
         self.page_button.setToolTip(
-            "Writes report.html in the folder of the wafer: maps of everything that was fitted."
+            "Writes report.html into the folder of the wafer, with maps of all that was fitted."
         )
         self.picture_button.clicked.connect(self._on_picture)
         self.table_button.clicked.connect(self._on_table)
