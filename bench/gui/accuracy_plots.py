@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pyqtgraph as pg
-from PyQt5.QtGui import QColor, QPalette
+from PyQt5.QtGui import QColor
 from PyQt5.QtWidgets import QVBoxLayout, QWidget
 
 from bench.figures.style import BLUE, GREEN, ORANGE, VERMILION
 from bench.gui.network_work import Foretold
+from bench.gui.plot_items import follow_palette
 from bench.gui.style import FollowsPalette, note
 from models.prediction import InferenceMode
 
@@ -37,6 +38,8 @@ class PercentPlot(FollowsPalette):
     def __init__(self, along: str, name: str, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.plot = pg.PlotWidget()
+        for side in ("left", "bottom"):
+            self.plot.getAxis(side).enableAutoSIPrefix(False)
         self.plot.setLabel("left", "right answers (%)")
         self.plot.setLabel("bottom", along)
         self.plot.showGrid(x=True, y=True, alpha=0.2)
@@ -53,13 +56,7 @@ class PercentPlot(FollowsPalette):
 
     def follow_palette(self) -> None:
         """Axes and background as the window is, light or dark."""
-        ink = self.palette().color(QPalette.ColorRole.Text)
-        self.plot.setBackground(self.palette().color(QPalette.ColorRole.Base))
-        for side in ("left", "bottom"):
-            axis = self.plot.getAxis(side)
-            axis.enableAutoSIPrefix(False)
-            axis.setPen(ink)
-            axis.setTextPen(ink)
+        follow_palette(self.plot, self.palette())
 
     def draw(
         self,

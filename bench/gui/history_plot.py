@@ -16,7 +16,7 @@ from bench.figures.style import BLUE, GREEN, VERMILION
 from bench.gui.array_state import DEVICE_NAMES
 from bench.gui.cell_events import Event, EventKind
 from bench.gui.cell_history import Axis
-from bench.gui.plot_items import SiAxis
+from bench.gui.plot_items import SiAxis, follow_palette
 from bench.gui.style import FollowsPalette, note
 from models.cells import Device
 
@@ -56,13 +56,9 @@ class HistoryPlot(FollowsPalette):
 
     def follow_palette(self) -> None:
         """Axes and background as the window is, light or dark."""
+        follow_palette(self.plot, self.palette())
         ink = self.palette().color(QPalette.ColorRole.Text)
-        self.plot.setBackground(self.palette().color(QPalette.ColorRole.Base))
         self._line.setPen(pg.mkPen(ink, style=Qt.PenStyle.DashLine))
-        for side in ("left", "bottom"):
-            axis = self.plot.getAxis(side)
-            axis.setPen(ink)
-            axis.setTextPen(ink)
 
     def put(self, events: Sequence[Event], axis: Axis) -> None:
         """Show these events along ``axis``."""

@@ -8,7 +8,7 @@ import numpy as np
 import pyqtgraph as pg
 from numpy.typing import NDArray
 from PyQt5.QtCore import QRectF, Qt
-from PyQt5.QtGui import QPainter, QPen, QPolygonF
+from PyQt5.QtGui import QPainter, QPalette, QPen, QPolygonF
 from PyQt5.QtWidgets import QWidget
 
 from bench.gui.units import PREFIXES
@@ -41,6 +41,16 @@ class SiAxis(pg.AxisItem):  # type: ignore[misc]
             return ""
         power = 0 if abs(exponent) < 3 else min(max(3 * (exponent // 3), min(PREFIXES)), max(PREFIXES))
         return f"{round(digit) * 10.0 ** (exponent - power):g} {PREFIXES[power]}".strip()
+
+
+def follow_palette(plot: pg.PlotWidget, palette: QPalette) -> None:
+    """Axes and background of a plot as the window is, light or dark."""
+    ink = palette.color(QPalette.ColorRole.Text)
+    plot.setBackground(palette.color(QPalette.ColorRole.Base))
+    for side in ("left", "bottom"):
+        axis = plot.getAxis(side)
+        axis.setPen(ink)
+        axis.setTextPen(ink)
 
 
 def _power(value: float) -> int:

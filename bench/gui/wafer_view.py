@@ -5,14 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pyqtgraph as pg
 from PyQt5.QtCore import Qt
-from PyQt5.QtGui import QPalette
 from PyQt5.QtWidgets import QComboBox, QHBoxLayout, QPushButton, QSplitter, QStackedWidget, QVBoxLayout, QWidget
 
 from bench.figures.style import BLUE, GREY, VERMILION
 from bench.figures.wafer import described
 from bench.gui.controller import Controller
 from bench.gui.fit_study import PREFIXED, quantity
-from bench.gui.plot_items import SiAxis
+from bench.gui.plot_items import SiAxis, follow_palette
 from bench.gui.style import Elided, FollowsPalette, note
 from bench.gui.text_table import Heading, TextTable
 from bench.gui.wafer_map import WaferMap
@@ -35,6 +34,8 @@ class RadiusPlot(FollowsPalette):
         super().__init__(parent)
         self._study = study
         self.plot = pg.PlotWidget(axisItems={"left": SiAxis("left")})
+        for side in ("left", "bottom"):
+            self.plot.getAxis(side).enableAutoSIPrefix(False)
         self.plot.setLabel("bottom", "distance from the middle (wafer radii)")
         self.plot.showGrid(x=True, y=True, alpha=0.2)
         self.plot.setMenuEnabled(False)
@@ -52,13 +53,7 @@ class RadiusPlot(FollowsPalette):
 
     def follow_palette(self) -> None:
         """Axes and background as the window is, light or dark."""
-        ink = self.palette().color(QPalette.ColorRole.Text)
-        self.plot.setBackground(self.palette().color(QPalette.ColorRole.Base))
-        for side in ("left", "bottom"):
-            axis = self.plot.getAxis(side)
-            axis.enableAutoSIPrefix(False)
-            axis.setPen(ink)
-            axis.setTextPen(ink)
+        follow_palette(self.plot, self.palette())
 
     def draw(self) -> None:
         """Draw what is shown now."""
