@@ -1,8 +1,9 @@
 """Compiled passes that draw read errors and put them into counts of disagreements; layouts as in packed_kernels.
 
-The gaps between errors are geometric, ``floor(E / -ln(1 - p))`` of an exponential E. Cells are sorted into bins of
-similar rates; gaps are drawn with the largest rate of a bin, and a cell of a smaller one takes only its share of what
-hits it (thinning), so that each cell errs with its own rate.
+Where only signs turn and errors are rare, the hits of a chunk of rows are dealt out to its senses (see error_aliases).
+Elsewhere the gaps between errors are geometric, ``floor(E / -ln(1 - p))`` of an exponential E: cells are sorted into
+bins of similar rates; gaps are drawn with the largest rate of a bin, and a cell of a smaller one takes only its share
+of what hits it (thinning), so that each cell errs with its own rate.
 """
 
 from __future__ import annotations
@@ -12,40 +13,39 @@ from typing import Any
 import numpy as np
 from llvmlite import ir  # type: ignore[import-untyped]
 from numba import njit, types
-from numba.core import cgutils
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from models.error_cells import rank_bits
-from models.error_draws import DRAWN, RANK_BITS, STEP, Draws, begin, draw, fresh_draws, mixed
+from models.error_draws import DRAWN, STEP, begin, draw, fresh_draws, mixed
 from models.packed_kernels import ROWS, TILE, Words, add_up, count_rows
 
 CHUNK_ROWS = 64
-"""Rows, a power of two, whose counts are held at a time, so that they stay next to the processor."""
+"""Rows whose counts are held at a time, so that they stay next to the processor."""
 
 MOST_CHANGE = 2**15 - 1
-"""Most by which errors may change a count: changes are held in 16 bits."""
+"""Most by which errors may change a count: changes are held in 16 bits, above as many marks of what was hit."""
 
-_ONE, _SIX, _LOW = np.uint64(1), np.uint64(6), np.uint64(0x3F)
-_RANKS = np.uint64((1 << RANK_BITS) - 1)
-_LINE = 16
-"""Cells in a line of the cache."""
+_ONE, _SIX, _TWELVE, _LOW = np.uint64(1), np.uint64(6), np.uint64(12), np.uint64(0x3F)
+_MARKS, _LINE = 16, 16
+"""Bits of the marks; cells in a line of the cache."""
 
 
 def _negative_sum(typing_context: Any, counts: Any, changes: Any) -> Any:
     """Which of 64 sums of a count and a change are below 0, as the bits of a word; given where the first ones are.
 
+    Below the change are its marks, which the sign does not depend on.
+
     Written as vectors for the same reason as in packed_kernels.
     """
-    word, half, lanes = ir.IntType(64), ir.IntType(16), ir.VectorType(ir.IntType(64), TILE)
+    word, half, lanes = ir.IntType(64), ir.IntType(32), ir.VectorType(ir.IntType(64), TILE)
 
     def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         bits = word(0)
         for first in range(0, 64, TILE):
             place = builder.inttoptr(builder.add(arguments[0], word(8 * first)), lanes.as_pointer())
-            own = builder.inttoptr(builder.add(arguments[1], word(2 * first)), ir.VectorType(half, TILE).as_pointer())
-            change = builder.sext(builder.load(own, align=2), lanes)
-            total = builder.add(builder.load(place, align=8), change)
+            own = builder.inttoptr(builder.add(arguments[1], word(4 * first)), ir.VectorType(half, TILE).as_pointer())
+            change = builder.sext(builder.load(own, align=4), lanes)
+            total = builder.add(builder.shl(builder.load(place, align=8), ir.Constant(lanes, [_MARKS] * TILE)), change)
             below = builder.icmp_signed("<", total, ir.Constant(lanes, [0] * TILE))
             found = builder.zext(builder.bitcast(below, ir.IntType(TILE)), word)
             bits = builder.or_(bits, builder.shl(found, word(first)))
@@ -54,156 +54,103 @@ def _negative_sum(typing_context: Any, counts: Any, changes: Any) -> Any:
     return types.uint64(types.intp, types.intp), build
 
 
-def _prefetch_line(typing_context: Any, address: Any) -> Any:
-    """Have the line of the cache fetched that an address is in."""
-
-    def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        flag, place = ir.IntType(32), ir.IntType(8).as_pointer()
-        kind = ir.FunctionType(ir.VoidType(), [place, flag, flag, flag])
-        fetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")  # type: ignore[no-untyped-call]
-        builder.call(fetch, [builder.inttoptr(arguments[0], place), flag(0), flag(0), flag(1)])
-        return context.get_dummy_value()
-
-    return types.void(types.intp), build
-
-
-_prefetch: Any = intrinsic(_prefetch_line)
 _negative_sums: Any = intrinsic(_negative_sum)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _change(
-    inputs: Words,
-    stride: int,
-    weights: Words,
-    start: NDArray[np.int64],
+def _deal(
+    counter: Any,
     cells: NDArray[np.uint32],
-    code_bits: int,
     shares: Words,
-    gap: NDArray[np.float64],
-    rows: int,
+    code_bits: int,
     doublings: int,
-    scale: int,
-    drawn: Draws,
-    ahead: NDArray[np.int64],
-    changes: NDArray[np.int16],
+    stride: int,
+    words: Words,
+    entries: NDArray[np.uint32],
+    hits: NDArray[np.uint32],
 ) -> None:
-    """Add what errors change in the counts of a chunk of ``2^doublings`` rows, of which only the first ones are there.
-
-    Where the errors are is drawn first, and their cells are fetched meanwhile: a few hundred of them are then on their
-    way at once. Most lines of the list are looked at once per chunk, and should not drive the weights out of the cache.
+    """Draw which senses are hit. Half a word says the row, the place of the table, and which cell of it.
 
     Args:
-        inputs: words of the first row and all that follow.
+        counter: of the draws.
+        cells, shares, code_bits: of the block, as of :func:`models.error_aliases.deal_out`.
+        doublings: there are ``2^doublings`` rows; with ``code_bits`` less than 32.
         stride: words from one row to the next.
-        weights: of the block.
-        start: ``(bins + 1,)``.
-        rows: that are there.
-        scale: what is changed counts ``2^scale``.
-        drawn: as of :func:`fresh_draws`.
-        ahead: ``(bins,)`` senses until the next error of each bin; moved on.
-        changes: ``(rows * 64,)``.
+        words, entries: room for the draws, and for what the table says.
+        hits: ``(4, hits)``: the code of the cell and above it the row; the word of the inputs; the count that it
+            changes; a mark.
     """
-    exponentials, words, hits, state = drawn
-    counter, used, spare = state
-    doubled, kept = np.uint64(doublings), rank_bits(code_bits)
-    fresh = used
-    for place in range(len(gap)):
-        # one cell after another, each for all rows of the chunk
-        mean, at, end = gap[place], ahead[place] + (start[place] << doublings), start[place + 1] << doublings
-        while at < end:
-            hits[used] = np.uint64(at)
-            _prefetch(cells.ctypes.data + ((at >> doublings) << 2))
-            at += 1 + np.int64(exponentials[used] * mean)
-            used += _ONE
-            if used == DRAWN:
-                spare = _settle(
-                    inputs,
-                    stride,
-                    weights,
-                    cells,
-                    code_bits,
-                    shares,
-                    rows,
-                    doubled,
-                    scale,
-                    kept,
-                    words,
-                    hits,
-                    fresh,
-                    used,
-                    spare,
-                    changes,
-                )
-                counter, used, fresh = draw(counter, exponentials, words), np.uint64(0), np.uint64(0)
-        ahead[place] = at - end
-    spare = _settle(
-        inputs,
-        stride,
-        weights,
-        cells,
-        code_bits,
-        shares,
-        rows,
-        doubled,
-        scale,
-        kept,
-        words,
-        hits,
-        fresh,
-        used,
-        spare,
-        changes,
-    )
-    state[0], state[1], state[2] = counter, used, spare
+    for i in range((hits.shape[1] + 1) // 2):
+        words[i] = mixed(counter + np.uint64(i) * STEP)
+    halves, code, above = words.view(np.uint32), np.uint64((1 << code_bits) - 1), np.uint64(code_bits)
+    high, row_bits, inside = np.uint64(32 - code_bits), np.uint64(doublings), np.uint64((1 << doublings) - 1)
+    # by itself: together with what follows the compiler takes several at once, and looks each up from a register
+    for i in range(hits.shape[1]):
+        entries[i] = cells[np.uint64(halves[i]) >> high]
+    known, step, ties = high - row_bits, np.uint64(stride), 0
+    ranks = (_ONE << known) - _ONE
+    for i in range(hits.shape[1]):
+        half, entry = np.uint64(halves[i]), np.uint64(entries[i])
+        rank, share = (half >> row_bits) & ranks, entry >> (above + row_bits)
+        ties += rank == share
+        _note(half >> high if rank < share else entry & code, half & inside, above, step, hits, i)
+    if ties == 0:
+        return
+    for i in range(hits.shape[1]):
+        half, entry = np.uint64(halves[i]), np.uint64(entries[i])
+        rank = (half >> row_bits) & ranks
+        if rank == entry >> (above + row_bits):
+            whole = rank << (np.uint64(64) - known) | mixed(~(counter + np.uint64(i))) >> known
+            own = whole < shares[half >> high]
+            _note(half >> high if own else entry & code, half & inside, above, step, hits, i)
+
+
+@njit(nogil=True, cache=True, inline="always")
+def _note(cell: Any, row: Any, above: Any, step: Any, hits: NDArray[np.uint32], i: int) -> None:
+    hits[0, i] = np.uint32(cell | row << above)
+    hits[1, i] = np.uint32(row * step + (cell >> _TWELVE))
+    hits[2, i] = np.uint32(row << _SIX | (cell >> _SIX & _LOW))
+    hits[3, i] = np.uint32(_ONE << ((cell ^ cell >> _TWELVE) & np.uint64(_MARKS - 1)))
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _settle(
+def _put(
     inputs: Words,
-    stride: int,
     weights: Words,
-    cells: NDArray[np.uint32],
     code_bits: int,
-    shares: Words,
-    rows: int,
-    doubled: Any,
     scale: int,
-    kept: int,
-    words: Words,
-    hits: Words,
-    first: Any,
-    end: Any,
-    spare: Any,
-    changes: NDArray[np.int16],
-) -> Any:
-    """Put hits into the changes; returns the counter of ties after it.
+    hits: NDArray[np.uint32],
+    changes: NDArray[np.int32],
+) -> None:
+    """Add what errors change in the counts of a chunk of rows; a sense that is hit twice errs once.
 
     Args:
-        inputs, stride, weights, cells, code_bits, shares, rows, doubled, scale, changes: as of :func:`_change`.
-        kept: bits of a share that are beside its code.
-        words: of the draws of the hits, whose lowest bits say which are in vain.
-        hits: cells times the rows of a chunk, plus the row.
-        first, end: of the hits and words that are meant.
-        spare: counter of ties.
+        inputs: words of the rows.
+        weights: of the block.
+        code_bits, hits: as of :func:`_deal`.
+        scale: what is changed counts ``2^scale``.
+        changes: ``(rows * 64,)``: what is changed, and below it the marks of what was hit.
     """
-    inside, last = (_ONE << doubled) - _ONE, np.uint64(rows - 1)
-    code, above, step = (_ONE << np.uint64(code_bits)) - _ONE, np.uint64(code_bits), np.uint64(stride)
-    unranked, unit, twice = np.uint64(RANK_BITS - kept), np.int64(1) << scale, np.uint64(scale + 1)
-    for i in range(first, end):
-        at, tried = hits[i], (words[i] & _RANKS) >> unranked
-        cell, r = at >> doubled, at & inside
-        entry = np.uint64(cells[cell])
-        share, weight = entry >> above, (entry & code) >> _SIX
-        hit = np.int64(tried < share)
-        if tried == share:
-            hit = np.int64((tried << np.uint64(64 - kept)) | (mixed(spare) >> np.uint64(kept)) <= shares[cell])
-            spare += STEP
-        # what the rows that are not there change, nobody looks at
-        differs = ((inputs[min(r, last) * step + (weight >> _SIX)] ^ weights[weight]) >> (entry & _LOW)) & _ONE
-        # shifts, and no products: of a product with a bit the compiler makes a branch, and of these half go wrong
-        changes[(r << _SIX) | (weight & _LOW)] += np.int16((unit - np.int64(differs << twice)) & -hit)
-    return spare
+    slots, sources, targets, marks = hits[0], hits[1], hits[2], hits[3]
+    code = np.uint32((1 << code_bits) - 1)
+    unit, twice = np.int32(1) << (scale + _MARKS), np.uint32(scale + _MARKS + 1)
+    for i in range(len(slots)):
+        slot, mark, target = slots[i], np.int32(marks[i]), targets[i]
+        change = changes[target]
+        # a mark is shared by many cells, and only tells where to look
+        if change & mark and _found(slots, slot, i):
+            continue
+        differs = inputs[sources[i]] ^ weights[(slot & code) >> np.uint32(6)]
+        turned = ((differs >> np.uint64(slot & np.uint32(63))) & _ONE) << twice
+        changes[target] = np.int32(change | mark) + np.int32(unit - np.int32(turned))
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _found(slots: NDArray[np.uint32], slot: Any, end: int) -> bool:
+    found = 0
+    for i in range(end):
+        found += slots[i] == slot
+    return found > 0
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -213,11 +160,11 @@ def fire_erring(
     masks: Words,
     limits: Words,
     kinds: NDArray[np.int32],
-    starts: NDArray[np.int64],
     cells: NDArray[np.uint32],
-    code_bits: int,
     shares: Words,
-    gap: NDArray[np.float64],
+    code_bits: int,
+    doublings: int,
+    numbers: NDArray[np.int64],
     seed: Any,
     out: Words,
 ) -> Any:
@@ -225,62 +172,49 @@ def fire_erring(
 
     Args:
         rows, weights, masks, limits, kinds, out: as ``rows, weights, masks, starts, kinds, out`` there.
-        starts: ``(groups, blocks, bins + 1)`` where each bin starts among the cells.
-        cells, code_bits, shares: as of :func:`list_cells`.
-        gap: ``(bins,)`` mean gap, ``-1 / ln(1 - rate)``, of the largest rate of each bin; at most :data:`LONGEST_GAP`.
+        cells, shares, code_bits: as of :func:`models.error_aliases.deal_out`.
+        doublings: rows go by chunks of ``2^doublings``, of which the last one may lack some.
+        numbers: ``(groups, blocks, chunks, planes)`` of hits in whole chunks.
         seed: of the draws.
 
     Returns:
         A number of no meaning, for the sake of which the cells are fetched.
     """
-    total, planes, bins = rows.shape[0], rows.shape[1], len(gap)
+    total, planes, width = rows.shape[0], rows.shape[1], rows.shape[3]
     groups, blocks = weights.shape[:2]
-    counts, changes = np.empty(ROWS * 64, dtype=np.uint64), np.empty(CHUNK_ROWS * 64, dtype=np.int16)
-    drawn = fresh_draws()
-    ahead, doublings, touched = np.empty(bins, dtype=np.int64), 0, np.uint32(0)
-    while 1 << doublings < min(total, CHUNK_ROWS):
-        doublings += 1
-    chunk = 1 << doublings
-    inputs, stride = rows.reshape(rows.size), planes * groups * rows.shape[3]
+    chunk, most, touched = 1 << doublings, 0, np.uint32(0)
+    for count in numbers.flat:
+        most = max(most, int(count))
+    counts, changes = np.empty(ROWS * 64, dtype=np.uint64), np.empty(chunk * 64, dtype=np.int32)
+    words, entries, room = np.empty(most, dtype=np.uint64), np.empty(most, np.uint32), np.empty(4 * most, np.uint32)
+    inputs, stride = rows.reshape(rows.size), planes * groups * width
+    # rows that are not there are hit too, and nobody looks at what that changes
+    whole = total >> doublings << doublings
+    last = np.zeros(chunk * stride, dtype=np.uint64)
+    last[: (total - whole) * stride] = inputs[whole * stride :]
+    counter = mixed(np.uint64(seed) + STEP)
     for group in range(groups):
         for block in range(blocks):
-            own, mask, limit, start = (
-                weights[group, block],
-                masks[group, block],
-                limits[group, block],
-                starts[group, block],
-            )
-            begin(seed, group * blocks + block, gap, drawn, ahead)
-            # errors are spread over all cells: fetched in one go, they are not waited for one by one
-            for cell in range(start[0], start[bins], _LINE):
-                touched ^= cells[cell]
+            own, mask, limit = weights[group, block], masks[group, block], limits[group, block]
+            table, part = cells[group, block], shares[group, block]
+            # hits are spread over all cells: fetched in one go, they are not waited for one by one
+            for cell in range(0, len(table), _LINE):
+                touched ^= table[cell]
             for first in range(0, total, chunk):
-                held = min(chunk, total - first)
+                seen = inputs[first * stride :] if first < whole else last
                 changes[:] = 0
                 for plane in range(planes):
-                    seen = inputs[first * stride + (plane * groups + group) * rows.shape[3] :]
-                    scale = planes - 1 - plane
-                    _change(
-                        seen,
-                        stride,
-                        own,
-                        start,
-                        cells,
-                        code_bits,
-                        shares,
-                        gap,
-                        held,
-                        doublings,
-                        scale,
-                        drawn,
-                        ahead,
-                        changes,
-                    )
+                    number = numbers[group, block, first >> doublings, plane]
+                    hits = room[: 4 * number].reshape(4, number)
+                    _deal(counter, table, part, code_bits, doublings, stride, words, entries, hits)
+                    _put(seen[(plane * groups + group) * width :], own, code_bits, planes - 1 - plane, hits, changes)
+                    counter += np.uint64(number) * STEP
+                held = min(chunk, total - first)
                 for ahead_of in range(0, held, ROWS):
                     count_rows(rows, first + ahead_of, group, own, mask, limit, kinds, 64, counts)
                     for k in range(min(ROWS, held - ahead_of)):
                         out[first + ahead_of + k, group * blocks + block] = _negative_sums(
-                            counts.ctypes.data + 8 * 64 * k, changes.ctypes.data + 2 * 64 * (ahead_of + k)
+                            counts.ctypes.data + 8 * 64 * k, changes.ctypes.data + 4 * 64 * (ahead_of + k)
                         )
     return touched
 
@@ -332,8 +266,11 @@ def sense(
         upwards: ``(groups, blocks, 64)`` 1 where a half is rounded down in the sum, 0 where the sum is turned.
         beyond: ``(kinds, words)`` columns that see a zero, or ``(0, 0)`` where none does.
         twice: ``(kinds, words)`` columns presented twice, because one beside them sees a zero.
-        starts, cells, code_bits, shares, gap, seed: as of :func:`fire_erring`.
-        inverting: as of :func:`list_cells`.
+        starts: ``(groups, blocks, bins + 1)`` where each bin starts among the cells.
+        cells, code_bits, shares: as of :func:`models.error_cells.list_cells`.
+        gap: ``(bins,)`` mean gap, ``-1 / ln(1 - rate)``, of the largest rate of each bin; at most :data:`LONGEST_GAP`.
+        seed: of the draws.
+        inverting: as of :func:`models.error_cells.list_cells`.
         shared: a weight errs for all rows alike, as it does that was sensed once for all of them.
         out: ``(rows, groups, outputs)``.
     """

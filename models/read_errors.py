@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from models.cells import Weights
 from models.convolution_shapes import PaddingValue, PoolKind
+from models.error_aliases import aliases
 from models.error_cells import count_cells, list_cells, rate_bins
 from models.error_draws import LONGEST_GAP
 from models.exceptions import UserMistake
@@ -142,7 +143,7 @@ class _ErringLayer:
         self._groups = layer.groups
         bank = packed.bank
         blocks = bank.weights.shape[1]
-        self._list_cells(layer, positions, rates, blocks)
+        ordered = self._list_cells(layer, positions, rates, blocks)
         self._live = bank.live > 0
         slack = np.where(self._live, bank.bases - bank.threshold, np.where(bank.threshold <= 0, ALWAYS, -ALWAYS))
         self._slack = blocked(slack, layer.groups, blocks).view(np.int64)
@@ -152,9 +153,10 @@ class _ErringLayer:
             self._present_zeros(packed, tiles)
         self._downwards = (layer.sign < 0).reshape(layer.groups, -1)
         self._turned = [] if turned is None or not turned.any() else _by_group(layer, positions, turned)
-        self._simple = not (self._lossy or len(self._beyond) or shared or self._turned)
+        simple = not (self._lossy or len(self._beyond) or shared or self._turned)
         # beyond it the sums of what errors change may not fit
-        self._simple = self._simple and top * math.prod(layer.weights.shape[1:]) <= MOST_CHANGE
+        simple = simple and top * math.prod(layer.weights.shape[1:]) <= MOST_CHANGE
+        self._aliases = aliases(ordered, layer.groups, blocks, self._code_bits) if simple else None
 
     def activations(self, x: Words, seed: np.uint64) -> Words:
         """Bits ``(n, positions, 1, words)`` of packed inputs."""
@@ -193,21 +195,22 @@ class _ErringLayer:
 
     def _fired(self, rows: Words, seed: np.uint64) -> Words:
         """Activations ``(rows, words)`` of rows ``(rows, planes, groups, words)``."""
-        if not self._simple:
+        if self._aliases is None:
             return packed_bits(self._over(rows, seed) >= 0)
         bank = self._packed.bank
         fired = np.empty((len(rows), self._groups * bank.weights.shape[1]), dtype=np.uint64)
+        doublings, numbers = self._aliases.numbers(len(rows), rows.shape[1], seed)
         fire_erring(
             rows,
             bank.weights,
             bank.masks,
             bank.starts,
             bank.kinds,
-            self._starts,
-            self._cells,
+            self._aliases.cells,
+            self._aliases.shares,
             self._code_bits,
-            self._shares,
-            self._gap,
+            doublings,
+            numbers,
             seed,
             fired,
         )
@@ -257,8 +260,8 @@ class _ErringLayer:
         # a half is rounded down in the sum, before it is turned
         return (doubled + self._downwards) >> 1
 
-    def _list_cells(self, layer: Layer, positions: int, rates: WeightErrorRates, blocks: int) -> None:
-        """Sort the cells that may err into bins of rates."""
+    def _list_cells(self, layer: Layer, positions: int, rates: WeightErrorRates, blocks: int) -> NDArray[np.float64]:
+        """Sort the cells that may err into bins of rates; returns their rates, in the order of the packed weights."""
         shape = layer.weights.shape
         zero = layer.weights == 0
         changed = np.asarray(rates.inversion, dtype=np.float64) + np.asarray(rates.loss, dtype=np.float64)
@@ -292,6 +295,7 @@ class _ErringLayer:
         with np.errstate(divide="ignore", over="ignore"):
             self._gap = np.minimum(-1.0 / np.log1p(-largest), LONGEST_GAP)
         self._gap[largest == 0.0] = LONGEST_GAP
+        return ordered
 
     def _present_zeros(self, packed: PackedConvolution, tiles: int | NDArray[np.integer] | None) -> None:
         """Which columns see a zero at each kind of place, and which are presented twice for it."""

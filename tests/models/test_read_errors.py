@@ -6,6 +6,7 @@ import pytest
 from models.architectures import Architecture, Conv, Dense, Precision, mlp
 from models.convolution_shapes import PaddingValue, Pool, PoolKind
 from models.encodings import BitPlaneEncoding, StochasticEncoding, ThermometerEncoding, magnitude, presented
+from models.error_aliases import aliases
 from models.exceptions import UserMistake
 from models.integer import IntegerLayer, IntegerNetwork
 from models.networks import fold
@@ -202,6 +203,25 @@ def test_each_cell_errs_with_its_own_rate_and_a_rate_of_zero_never():
     errors = (errors != network.scores(np.ones((1, 64), np.uint8))).mean(axis=0)
     assert (errors[::8] == 0).all()
     assert (np.abs(errors - rates) <= 4.5 * np.sqrt(rates * (1 - rates) / draws)).all()
+
+
+def test_hits_are_dealt_out_in_proportion_to_the_rates():
+    # a place goes to its own cell with its share, else to the other one; a cell errs where it is hit at least once
+    rng = np.random.default_rng(6)
+    rates = np.exp(rng.normal(-8, 2, (70, 100))).clip(0, 0.9)
+    rates[rng.random(rates.shape) < 0.1] = 0.0
+    tables = aliases(rates, 1, 2, 13)
+    for block in range(2):
+        own = tables.shares[0, block] / 2.0**64
+        chance = own.copy()
+        np.add.at(chance, tables.cells[0, block] & 0x1FFF, 1.0 - own)
+        found = -np.expm1(-chance * tables.totals[0, block] / 2**13)
+        here = rates[64 * block : 64 * block + 64]
+        column, output = np.arange(100), np.arange(len(here))[:, None]
+        errs = found[column // 64 << 12 | output << 6 | column % 64]
+        assert np.allclose(errs, here, rtol=1e-9, atol=1e-14)
+        assert (errs[here == 0.0] == 0.0).all()
+        assert np.isclose(-np.log1p(-found).sum(), tables.totals[0, block])
 
 
 def test_answers_do_not_depend_on_threads_and_without_errors_are_exact():
