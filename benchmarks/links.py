@@ -65,6 +65,7 @@ def _size(bench: Bench) -> str:
 
 
 def _jobs(bench: Bench, baud: int) -> Iterator[tuple[str, Callable[[], object]]]:
+    assert isinstance(bench.board, FramedBoard)
     chip, rng = bench.chip, np.random.default_rng(1)
     rows, cols = chip.geometry
     count = max(2, round(SECONDS * baud / BITS_PER_BYTE / rows / BATCH))
@@ -75,7 +76,11 @@ def _jobs(bench: Bench, baud: int) -> Iterator[tuple[str, Callable[[], object]]]
         yield what, lambda at=at: [None for _ in at.xnor_stream(batches)]
     everything = ~chip.no_devices()
     width_s = chip.points.set.width_s
-    pulses = max(1, 2 * LARGE * 1024 // chip.geometry.cells)
+    # as long on the wire as a streamed inference; a frame has a bit for each device and the pulses that fit its time
+    board = bench.board.link.welcome
+    frames = SECONDS * baud / BITS_PER_BYTE / (2 * chip.geometry.cells / 8)
+    per_frame = board.max_busy_ms * 1e-3 / (2 * chip.geometry.cells * (width_s + board.setup_ns * 1e-9))
+    pulses = max(2, round(frames * per_frame))
     # At the rails of SENSE a pulse moves nothing: the line is measured, and not the model of the devices.
     bench.rails.apply(sense.rails)
     yield "PULSE of all devices", lambda: bench.board.pulse(Polarity.SET, everything, width_s, pulses)

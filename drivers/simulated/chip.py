@@ -374,6 +374,8 @@ class SimulatedChip:
     def _forming(self, mask: DeviceMask, applied_v: float, median_v: float, count: int) -> NDArray[np.bool_]:
         """Virgin devices of ``mask`` that form now."""
         virgin: NDArray[np.bool_] = mask & (self._state == DeviceState.VIRGIN)
+        if not virgin.any():  # as on nearly every pulse, and a board must keep up with its line
+            return virgin
         deviates = self._deviates.forming[virgin]
         virgin[virgin] = rram.formed(self.model.thresholds, applied_v, median_v, deviates, count, self._programming)
         return virgin

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from drivers.framed.codec import Frame, FrameError, encode
 from drivers.framed.messages import (
     MAX_TEXT_BYTES,
@@ -46,7 +48,7 @@ class BoardProperties:
     """What a board says of itself; see :class:`drivers.framed.messages.Welcome`."""
 
     versions: tuple[int, int] = VERSIONS
-    window: int = 8
+    window: int = 32
     max_payload: int = 4160
     max_busy_ms: int = 100
     setup_ns: int = 1000
@@ -252,7 +254,7 @@ class BoardFirmware:
         with self._world.lock:
             rails = self._world.rails
             self._world.chip.pulse(pulse.polarity, pulse.devices, pulse.width_ns * 1e-9, pulse.count, rails)
-        self._pulses += int(pulse.devices.sum()) * pulse.count
+        self._pulses += int(np.count_nonzero(pulse.devices)) * pulse.count
         return Status.OK, b""
 
     def _cycle(self, cycle: Cycle) -> tuple[Status, bytes]:
@@ -260,7 +262,7 @@ class BoardFirmware:
         widths_s = cycle.set_width_ns * 1e-9, cycle.reset_width_ns * 1e-9
         with self._world.lock:
             self._world.chip.cycle(cycle.devices, *widths_s, cycle.count, self._world.rails)
-        self._pulses += 2 * int(cycle.devices.sum()) * cycle.count
+        self._pulses += 2 * int(np.count_nonzero(cycle.devices)) * cycle.count
         return Status.OK, b""
 
     def _sense(self, sense: Sense) -> tuple[Status, bytes]:
