@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MAPS_IN_A_ROW = 3
+NOT_TOLD = "not told"
+MOST_TOLD = 10.0
+"""An interval of the edge against the middle whose ends differ by more than this factor tells nothing."""
 GAP = 0.06
 """Between two dies, of a die."""
 
@@ -196,9 +199,11 @@ def described(record: WaferRecord, name: str) -> tuple[str, str, str]:
     unit = record.units[name]
     if across is None:
         low, high = (_shown(bound, unit) for bound in (min(values), max(values)))
-        return f"{low} to {high}", "not told", "not told"
+        return f"{low} to {high}", NOT_TOLD, NOT_TOLD
     mean = across.mean
     told = f"{_shown(mean.value, unit)} ({_shown(mean.low, unit)} to {_shown(mean.high, unit)})"
+    if across.relative and across.edge.high > MOST_TOLD * across.edge.low:
+        return told, f"{100.0 * across.spread:.1f} %", NOT_TOLD
     if across.relative:
         edge = [f"{100.0 * (value - 1.0):+.1f} %" for value in (across.edge.value, across.edge.low, across.edge.high)]
         return told, f"{100.0 * across.spread:.1f} %", f"{edge[0]} ({edge[1]} to {edge[2]})"

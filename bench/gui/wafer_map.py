@@ -22,6 +22,8 @@ COLOURS = {GOOD: BLUE, BAD: ORANGE}
 COLOUR_MAP = "cividis"
 MARGIN, LEGEND = 0.35, 3.2
 """Around the wafer, in dies; height of the legend below it, in lines."""
+FAR_OFF = 3.0
+"""Quartile distances beyond the quartiles from which on a die does not stretch the scale."""
 
 
 class WaferMap(QWidget):
@@ -157,9 +159,13 @@ class WaferMap(QWidget):
         return QRectF(x - own / 2.0, y - own / 2.0, own, own)
 
     def _span(self, record: WaferRecord) -> tuple[float, float]:
-        """Ends of the scale: dies that failed would hide the differences between the others."""
+        """Ends of the scale: dies that failed, or are far off, would hide the differences between the others."""
         values, known = self._study.values(), record.record_of
         shown = [value for die, value in values.items() if not known[die].failed] or list(values.values()) or [0.0]
+        lower, upper = (float(each) for each in np.percentile(shown, (25.0, 75.0)))
+        far = FAR_OFF * (upper - lower)
+        if far > 0.0:
+            shown = [value for value in shown if lower - far <= value <= upper + far]
         low, high = min(shown), max(shown)
         if low == high:
             low, high = (0.0, 1.0) if low == 0.0 else tuple(sorted((0.95 * low, 1.05 * low)))
@@ -217,8 +223,11 @@ class WaferMap(QWidget):
             painter.fillRect(part, QColor(*(int(each) for each in colour)))
         painter.setBrush(Qt.BrushStyle.NoBrush)
         painter.drawRect(bar)
+        values = self._study.values().values()
+        below, above = any(value < span[0] for value in values), any(value > span[1] for value in values)
         for share in (0.0, 0.5, 1.0):
             value = span[0] + share * (span[1] - span[0])
             place = QRectF(bar.left() + share * width - 5 * line, bar.bottom() + 0.1 * line, 10 * line, line)
             shown = f"{value:.2%}" if self._study.shown == FORMED else quantity(value, self._study.unit)
-            painter.drawText(place, int(Qt.AlignmentFlag.AlignHCenter), shown)
+            beyond = "≤ " if share == 0.0 and below else "≥ " if share == 1.0 and above else ""
+            painter.drawText(place, int(Qt.AlignmentFlag.AlignHCenter), beyond + shown)

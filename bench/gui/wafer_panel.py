@@ -35,7 +35,7 @@ HELP = """<b>Wafer</b>: dies of a wafer on a prober, one after the other.
 <ul><li>Open the folder of a wafer; one that is being measured, here or by <code>rram-bench wafer run</code>, is
 followed by itself.</li>
 <li>The map shows which dies are good, or any quantity that was fitted. A cross: the die could not be measured to the
-end. Hatched: not good.</li>
+end. Hatched, where verdicts are shown: not good.</li>
 <li>Click a die, or go to it with the arrow keys: what was fitted there stands beside the map, with its run files.</li>
 <li>What a good die must show can be changed at any time; nothing is measured again, and the file keeps its own.</li>
 <li>Against the radius: each die with its 95 % interval, and a bowl fitted to all of them.</li>
@@ -191,9 +191,10 @@ class WaferPanel(QWidget):
             return
         colour(self.state, None)
         world = "simulated" if record.simulated else "real"
+        last = "" if study.changed_at is None else f", last changed {study.changed_at:%Y-%m-%d %H:%M:%S}"
         self.state.setText(
             f"Wafer {record.wafer} ({world}), {len(record.dies)} of {len(record.route)} dies, begun "
-            f"{datetime.fromisoformat(record.started):%Y-%m-%d %H:%M}."
+            f"{datetime.fromisoformat(record.started):%Y-%m-%d %H:%M}{last}."
         )
         self.yield_.setText(f"Good: {yield_text(record)}.")
         for name, spin in self.limits.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -78,6 +79,11 @@ class WaferStudy(QObject):
         """What is known of the die that is looked at."""
         record = self.record
         return None if record is None or self.die is None else record.record_of.get(self.die)
+
+    @property
+    def changed_at(self) -> datetime | None:
+        """When the file was written last, by the clock of this computer; None where there is none."""
+        return datetime.fromtimestamp(self._stamp[0] / 1e9) if self._stamp is not None and self._stamp[0] else None
 
     @property
     def quantities(self) -> list[str]:

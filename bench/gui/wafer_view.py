@@ -36,7 +36,7 @@ class RadiusPlot(FollowsPalette):
         self.plot = pg.PlotWidget(axisItems={"left": SiAxis("left")})
         for side in ("left", "bottom"):
             self.plot.getAxis(side).enableAutoSIPrefix(False)
-        self.plot.setLabel("bottom", "distance from the middle (wafer radii)")
+        self.plot.setLabel("bottom", "radius (of the wafer)")
         self.plot.showGrid(x=True, y=True, alpha=0.2)
         self.plot.setMenuEnabled(False)
         self.plot.setAccessibleName("quantity against the radius")
@@ -138,7 +138,7 @@ class WaferView(QWidget):
         split = QSplitter(Qt.Orientation.Horizontal)
         split.addWidget(self.map)
         split.addWidget(side)
-        split.setSizes([520, 480])
+        split.setSizes([480, 520])
         split.setChildrenCollapsible(False)
         page = QWidget()
         inner = QVBoxLayout(page)

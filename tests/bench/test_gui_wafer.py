@@ -121,6 +121,18 @@ def test_a_measurement_elsewhere_is_followed(qtbot: QtBot, opened: tuple[Window,
     assert window.wafer_view.table.text(0, 0) == "7.2 kΩ"
 
 
+def test_a_die_that_is_far_off_does_not_hide_the_others(qtbot: QtBot, opened: tuple[Window, Path]) -> None:
+    window, folder = opened
+    window.wafer_view.show_quantity("lrs.median_ohm")
+    load_wafer(folder).with_die(die(1, 1, 90000)).with_die(die(-1, 0, 7200)).save(folder)
+    wait(qtbot, lambda: "7 of 9 dies" in window.wafer_panel.state.text())
+    assert "last changed" in window.wafer_panel.state.text()
+    view = window.wafer_view
+    colours = view.map.grab().toImage()
+    places = [view.map.middle_of(at).toPoint() for at in (Die(-1, -1), Die(-1, 0), Die(1, 1))]
+    assert len({colours.pixel(at) for at in places}) == 3
+
+
 def test_what_is_no_wafer_is_said_in_a_line(qtbot: QtBot, window: Window, tmp_path: Path) -> None:
     window.show_workspace("Wafer")
     window.wafer_panel.open(tmp_path)
