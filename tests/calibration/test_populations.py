@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from calibration.populations import fit_population
 from models.exceptions import UserMistake
@@ -47,6 +48,17 @@ def test_intervals_cover_the_truth_as_often_as_they_say(d2d: float, c2c: float, 
     assert (inside <= 0.98 * 200).all()
     # the mean of 200 has itself an error of 0.07 spreads
     assert (np.abs(values.mean(axis=0) - truth) < (0.1 + 0.14) * values.std(axis=0)).all()
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_the_interval_of_the_median_is_students_where_all_have_as_many_cycles(seed: int) -> None:
+    # merely random draws share an error of the ends between all fits: 0.1 standard errors with the default seed
+    device, cycle, ohms = drawn(np.random.default_rng(2), 60, 8, 8, 0.2, 0.3)
+    found = fit_population(device, cycle, ohms, "LRS", seed=seed).median_ohm
+    means = np.log(ohms).reshape(60, 8).mean(axis=1)
+    error = means.std(ddof=1) / math.sqrt(60)
+    ends = (np.log([found.low, found.value, found.high]) - means.mean()) / error
+    np.testing.assert_allclose(ends, stats.t.ppf([0.025, 0.5, 0.975], 59), atol=0.03)
 
 
 def test_a_spread_that_is_not_there_is_bounded_and_not_invented() -> None:
