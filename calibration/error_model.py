@@ -8,14 +8,21 @@ fitted, and with conditions that move the distance by a known amount also a shif
     type 1 = P(h < l + a, h < c),   type 2 = P(h > c + a/2) P(l > c + a/2),   type 3 = 1 - P(h > c + a/2)^2
 
 as :mod:`models.errors` has them, but for the part of the offset that both branches share. The likelihood is binomial.
-The same cells err again and again, so all counts weigh less by one factor, the variance of the cells' errors about
-their expectation over that of independent trials (a design effect, Kish 1965).
+The same cells err again and again, at all conditions, which blurs how many errors there are, and less how conditions
+differ, which tells spread and shift apart. So the curvature of the log-likelihood is made that of the scatter of the
+cells (Chandler and Bate, Biometrika 94, 167, 2007); where too few err, it is divided by one factor, the variance of the
+cells' errors over that of independent trials (a design effect, Kish 1965).
+
+Rates go by deviates ``(distance + shift) / spread``, straight lines of ``1 / spread`` and ``shift / spread``. These are
+told evenly, so that the posteriors of spread and shift are skewed. The prior is that of Jeffreys, flat in the two where
+errors are many. Values are Zellner's for quotients, of least expected loss ``(error / spread)^2``, right on average to
+second order (J. Econometrics 8, 127, 1978); medians and means of a posterior lie too high.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -40,6 +47,10 @@ _CUT = 0.05
 """Density at the end of the grid over the highest, above which more than about 1 % of the posterior lies beyond."""
 
 FEWEST_CELLS = 8
+FEWEST_ERRING = 30
+"""Cells that err at least, for their scatter to be told direction by direction."""
+
+_STEP, _TURNS = 1e-4, 20
 MOST_WRONG = 0.5
 DRAWS = 400
 _NODES = np.linspace(-8.0, 8.0, 129)
@@ -83,7 +94,8 @@ class ErrorModelFit:
         design_effect: by how much the trials are fewer than they look.
         predicted: value, low and high ``(3, conditions, 3)`` of the rate of each type at each condition.
         draws: ``(DRAWS, 2)`` spreads and shifts of the posterior.
-        log_likelihood: over the design effect, ``(len(SPREADS), len(SHIFTS))``; one shift, 0, where none can be told.
+        log_likelihood: of trials as few as they count, ``(len(SPREADS), len(SHIFTS))``; of one shift, 0, where none can
+            be told.
     """
 
     spread: Estimate
@@ -119,39 +131,114 @@ def fit_error_model(errors: Integers, trials: Integers, conditions: list[Conditi
     gaps = {round(one.populations.gap, 3) for one, count in zip(conditions, errors, strict=True) if count.any()}
     effect = design_effect(errors, trials)
     shifts = SHIFTS if len(gaps) > 1 else np.zeros(1)
-    rates, log_posterior = _on_grid(errors, trials, conditions, shifts, effect)
-    if len(shifts) > 1 and _runs_over(log_posterior):
+    rates, log_likelihood, log_posterior = _on_grid(errors, trials, conditions, shifts, effect)
+    if len(shifts) > 1 and _runs_over(log_likelihood):
         # the further the medians, the wider the populations: what moved them was too little to tell how far they are
         shifts = np.zeros(1)
-        rates, log_posterior = _on_grid(errors, trials, conditions, shifts, effect)
+        rates, log_likelihood, log_posterior = _on_grid(errors, trials, conditions, shifts, effect)
     spread, shift = (grid.ravel() for grid in np.meshgrid(SPREADS, shifts, indexing="ij"))
     table = _normalised(log_posterior)
     posterior, by_spread = table.ravel(), table.sum(axis=1)
-    if _runs_over(log_posterior):
+    if _runs_over(log_likelihood):
         raise UserMistake(
             f"bit errors: more than populations {SPREADS[-1]:g} times as wide as the base file's give; "
             "do the devices switch at these conditions?"
         )
     found = _quantiles(SPREADS, by_spread)
-    if not errors.any():
-        found = Estimate(found.value, 0.0, found.high, "1")
-    told = None if len(shifts) == 1 else _quantiles(SHIFTS, table.sum(axis=0))
+    weight = posterior / spread**2
+    found = replace(found, value=float(weight @ spread / weight.sum())) if errors.any() else replace(found, low=0.0)
+    told = None
+    if len(shifts) > 1:
+        told = replace(_quantiles(SHIFTS, table.sum(axis=0)), value=float(weight @ shift / weight.sum()))
     flat = rates.reshape(-1, rates.shape[2])
     predicted = np.stack([_weighted(each, posterior) for each in flat], axis=1).reshape(3, len(conditions), 3)
     chosen = np.searchsorted(np.cumsum(posterior), (np.arange(DRAWS) + 0.5) / DRAWS)
     draws = np.stack([spread, shift], axis=1)[np.minimum(chosen, len(spread) - 1)]
-    return ErrorModelFit(found, told, effect, predicted, draws, log_posterior)
+    return ErrorModelFit(found, told, effect, predicted, draws, log_likelihood)
 
 
 def _on_grid(
     errors: Integers, trials: Integers, conditions: list[Condition], shifts: Floats, effect: float
-) -> tuple[Floats, Floats]:
-    """Rates ``(conditions, 3, grid)``, and the log likelihood over the design effect ``(spreads, shifts)``."""
+) -> tuple[Floats, Floats, Floats]:
+    """Rates ``(conditions, 3, grid)``, log-likelihood of dependent trials, and log posterior ``(spreads, shifts)``."""
     spread, shift = (grid.ravel() for grid in np.meshgrid(SPREADS, shifts, indexing="ij"))
-    rates = np.clip(np.stack([one.rates(spread, shift) for one in conditions]), 1e-12, 1.0 - 1e-12)
+    rates = _rates(conditions, spread, shift)
+    likelihood = _log_likelihood(errors, trials, rates)
+    shape = (len(SPREADS), len(shifts))
+    best = int(likelihood.argmax())
+    lines = np.stack([1.0 / spread, shift / spread])[: 1 if len(shifts) == 1 else 2]
+    weighed = (likelihood - likelihood[best]) / effect
+    if (errors.sum(axis=(0, 1)) > 0).sum() >= FEWEST_ERRING:
+        told = _scattered(errors, trials, conditions, lines, best)
+        if told is not None:
+            at_best, ratio = told
+            weighed = (likelihood - _log_likelihood(errors, trials, at_best)[0]) * ratio
+    adjusted = (weighed + likelihood[best] / effect).reshape(shape)
+    return rates, adjusted, adjusted + _log_jeffreys(rates, trials, shape)
+
+
+def _rates(conditions: list[Condition], spread: Floats, shift: Floats) -> Floats:
+    return np.clip(np.stack([one.rates(spread, shift) for one in conditions]), 1e-12, 1.0 - 1e-12)
+
+
+def _log_likelihood(errors: Integers, trials: Integers, rates: Floats) -> Floats:
+    """Of independent trials, ``(grid,)``."""
     wrong, right = errors.sum(axis=2)[..., None], (trials - errors).sum(axis=2)[..., None]
-    likelihood = (wrong * np.log(rates) + right * np.log1p(-rates)).sum(axis=(0, 1)) / effect
-    return rates, likelihood.reshape(len(SPREADS), -1)
+    return np.asarray((wrong * np.log(rates) + right * np.log1p(-rates)).sum(axis=(0, 1)))
+
+
+def _log_jeffreys(rates: Floats, trials: Integers, shape: tuple[int, int]) -> Floats:
+    """Logarithm of the root of the determinant of Fisher's information, of ln spread and shift, ``shape``."""
+    weight = trials.sum(axis=2)[..., None, None] / (rates * (1.0 - rates)).reshape(*rates.shape[:2], *shape)
+    table = rates.reshape(*rates.shape[:2], *shape)
+    slopes = [np.gradient(table, axis=2 + axis) for axis in (0, 1) if shape[axis] > 1]
+    information = np.array([[(weight * one * other).sum(axis=(0, 1)) for one in slopes] for other in slopes])
+    determinant = np.linalg.det(np.moveaxis(information, (0, 1), (2, 3)))
+    return np.asarray(0.5 * np.log(np.maximum(determinant, 1e-300)))
+
+
+def _scattered(
+    errors: Integers, trials: Integers, conditions: list[Condition], lines: Floats, start: int
+) -> tuple[Floats, Floats] | None:
+    """Where the likelihood is highest, and by what its logarithm counts less elsewhere: vertical adjustment.
+
+    Args:
+        lines: ``1 / spread`` and, where it is sought, ``shift / spread`` over the grid, ``(1 or 2, grid)``.
+        start: where on the grid it is about highest.
+
+    Returns:
+        The rates ``(conditions, 3, 1)`` there, and the factor ``(grid,)``; None where it lies beyond the grid.
+    """
+    tried, at = trials.sum(axis=2), lines[:, start].copy()
+    places = np.concatenate([np.zeros((1, len(at))), np.eye(len(at)), -np.eye(len(at))])
+    for _ in range(_TURNS):
+        near = at + _STEP * places
+        shift = near[:, 1] / near[:, 0] if len(at) > 1 else np.zeros(len(near))
+        rates = _rates(conditions, 1.0 / near[:, 0], shift)
+        slopes = (rates[..., 1 : 1 + len(at)] - rates[..., 1 + len(at) :]) / (2.0 * _STEP)
+        rate = rates[..., 0]
+        scale = slopes / (rate * (1.0 - rate))[..., None]
+        information = np.einsum("ct,cti,ctj->ij", tried, scale, slopes)
+        if not np.linalg.cond(information) < 1e12:
+            return None
+        move = np.linalg.solve(information, np.einsum("ct,cti->i", errors.sum(axis=2) - tried * rate, scale))
+        if move @ information @ move < 1e-6:
+            break
+        at = at + move
+        if not lines[0].min() <= at[0] <= lines[0].max():
+            return None
+    else:
+        return None
+    cells = errors.shape[2]
+    scores = np.einsum("ctn,cti->ni", errors - trials * rate[..., None], scale)
+    scatter = scores.T @ scores * cells / (cells - 1)
+    if not np.linalg.cond(scatter) < 1e12:
+        return None
+    robust = information @ np.linalg.solve(scatter, information)
+    away = lines - at[:, None]
+    return rate[..., None], np.einsum("ig,ij,jg->g", away, robust, away) / np.maximum(
+        np.einsum("ig,ij,jg->g", away, information, away), np.finfo(np.float64).tiny
+    )
 
 
 def _normalised(log_posterior: Floats) -> Floats:
@@ -159,9 +246,9 @@ def _normalised(log_posterior: Floats) -> Floats:
     return np.asarray(posterior / posterior.sum())
 
 
-def _runs_over(log_posterior: Floats) -> bool:
-    """Whether the posterior goes on beyond the widest populations, or beyond the shifts, that are sought."""
-    table = _normalised(log_posterior)
+def _runs_over(log_likelihood: Floats) -> bool:
+    """Whether what the counts say goes on beyond the widest populations, or beyond the shifts, that are sought."""
+    table = _normalised(log_likelihood)
     spreads, shifts = table.sum(axis=1), table.sum(axis=0)
     ends = shifts[[0, -1]].max() if len(shifts) > 1 else 0.0
     return bool(spreads[-1] > _CUT * spreads.max() or ends > _CUT * shifts.max())
