@@ -171,7 +171,7 @@ CAMPAIGNS: Mapping[str, Campaign] = {
             "sense.noise_sigma": Drawn(0.005, 0.02),
             "sense.node_capacitance_f": Drawn(7e-13, 1.4e-12),
         },
-        (("shmoo", {"vdd_v": (1.0, 1.2), "window_low_s": 1e-8, "window_high_s": 1e-6, "windows": 31}),),
+        (("shmoo", {"vdd_v": (1.0, 1.2), "window_low_s": 1e-8, "window_high_s": 1e-6, "windows": 121}),),
         12,
         16,
     ),

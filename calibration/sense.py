@@ -17,7 +17,6 @@ each other closely, so that intervals go by how many independent ones they are w
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -25,7 +24,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.estimate import LOWER, UPPER, Estimate
-from calibration.sense_posterior import KEPT_OF_RIVAL, NEAR, Draws, Sampler, Terms, worth_at
+from calibration.sense_posterior import (
+    KEPT_OF_RIVAL,
+    NEAR,
+    SETTLED,
+    Draws,
+    Sampler,
+    Terms,
+    halves_apart,
+    worth_at,
+)
 from models.device_model import Sense
 from models.exceptions import UserMistake
 from models.sense import crossing_time_s, overdrive_ratio
@@ -41,9 +49,6 @@ BESIDE = 2
 
 WRONG = 1.5
 """A cell that becomes decided further than this from where its resistance says does not belong to the fit."""
-
-SETTLED = 1.2
-"""Largest ratio of the spread of both halves of the draws together to that of each half by itself."""
 
 FEWEST_DRAWS = 1.0 / LOWER - 1.0
 """Independent draws whose lowest and highest are the ends of a 95 % interval; fewer have none."""
@@ -312,13 +317,8 @@ def _fit(
 
 
 def _settled(draws: Floats) -> bool:
-    """Whether both halves of the draws lie in the same place, and they are worth enough for an interval.
-
-    Gelman and Rubin, Statistical Science 7, 457, 1992.
-    """
-    halves = draws[: len(draws) // 2 * 2].reshape(2, -1)
-    within, between = float(halves.var(axis=1, ddof=1).mean()), float(halves.mean(axis=1).var(ddof=1))
-    return within == 0.0 or (math.sqrt(1.0 + between / within) < SETTLED and _worth(draws) >= FEWEST_DRAWS)
+    """Whether both halves of the draws lie in the same place, and they are worth enough for an interval."""
+    return halves_apart(draws) < SETTLED and _worth(draws) >= FEWEST_DRAWS
 
 
 def _worth(draws: Floats) -> float:

@@ -25,10 +25,17 @@ BURN_IN, KEPT = 600, 2400
 MOST_KEPT = 8 * KEPT
 ENOUGH = 100.0
 """Independent draws that a chain is worth at the ends of an interval, from which on it is not made longer: it is, up to
-``MOST_KEPT``, until the slowest parameter of a chip has so many; of several chips, of half of them."""
+``MOST_KEPT``, until the slowest parameter of a chip has so many and is settled; of several chips, of half of them."""
+
+SETTLED = 1.2
+"""Largest ratio of the spread of both halves of the draws together to that of each half by itself."""
 
 KEPT_OF_RIVAL = 800
 """Of a chain that only an information criterion is taken of."""
+
+UNSHRUNK, FREE, SEEN_FREE = 0.3, 300, 100
+"""Offset scale, far above that of any amplifier, at which the first ``FREE`` turns of the burn-in stand still; those
+from ``SEEN_FREE`` on say how well each column's offset is told by its own cells."""
 
 LEAST_SCALE = 1e-4
 CERTAIN = 8.0
@@ -86,6 +93,16 @@ def worth_at(draws: Floats, share: float) -> float:
     Vehtari et al., Bayesian Analysis 16, 667, 2021: by the autocorrelation of being below it.
     """
     return independent((draws <= np.quantile(draws, share)).astype(np.float64))
+
+
+def halves_apart(draws: Floats) -> float:
+    """Spread of both halves of the draws of a chain ``(kept,)`` together, over that of each half by itself.
+
+    Gelman and Rubin, Statistical Science 7, 457, 1992.
+    """
+    halves = draws[: len(draws) // 2 * 2].reshape(2, -1)
+    within, between = float(halves.var(axis=1, ddof=1).mean()), float(halves.mean(axis=1).var(ddof=1))
+    return math.sqrt(1.0 + between / within) if within > 0.0 else 1.0
 
 
 class _Adaptive:
@@ -151,6 +168,7 @@ class Sampler:
         self.scale = np.full(self.chips, math.log(0.05))
         self.speed = speed.copy()
         self.branch = np.full(self.chips, 0.1 if known else UNKNOWN_TIME)
+        self.told = np.zeros(len(self.offset))
         count = len(column)
         self.moves = {
             "BL": _Adaptive(count, 0.02, rng),
@@ -174,8 +192,7 @@ class Sampler:
             np.zeros_like(each) for each in (self.noise, self.v, self.offset, self.noise)
         )
         now = self._log_likelihood(self.v, self.offset, self.noise)
-        for turn in range(BURN_IN):
-            now = self._turn(turn, now)
+        now = self._burn_in(now)
         while len(drawn) < most:
             for _ in range(kept):
                 now = self._turn(BURN_IN, now)
@@ -193,22 +210,52 @@ class Sampler:
         noise, scale, speed, branch, offsets = (np.stack(each) for each in zip(*drawn, strict=True))
         return Draws(noise, scale, speed, branch, offsets, 2.0 * deviance / count - at_mean)
 
-    def _enough(self, drawn: list[tuple[Floats, ...]]) -> bool:
-        watched = list(zip(*drawn, strict=True))[: 4 if self.known else 1]
-        worth = [[worth_at(row, share) for row in np.stack(each).T] for each in watched for share in (LOWER, UPPER)]
-        return bool(np.median(np.min(worth, axis=0)) >= ENOUGH)
+    def _burn_in(self, now: Floats) -> Floats:
+        """Find where the posterior lies and, with free offsets, how well each column tells its own."""
+        if self.offsets:
+            at_first, self.scale = self.scale, np.full(self.chips, math.log(UNSHRUNK))
+            seen: list[Floats] = []
+            for turn in range(FREE):
+                now = self._turn(turn, now, free=True)
+                if turn >= SEEN_FREE:
+                    seen.append(self.offset.copy())
+            self.told, self.scale = np.stack(seen).var(axis=0), at_first
+        for turn in range(FREE if self.offsets else 0, BURN_IN):
+            now = self._turn(turn, now)
+        return now
 
-    def _turn(self, turn: int, now: Floats) -> Floats:
+    def _offset_prior(self, scale: Floats) -> Floats:
+        """Logarithm of the prior of the logarithm of the offset scale, ``(chips,)``.
+
+        Jeffreys' for offsets each known with the variance ``told``. Far above their errors it is flat. A flat one below
+        would have no end (Gelman, Bayesian Analysis 1, 515, 2006): the posterior would pile up at a scale of 0.
+        """
+        at = self.told_columns
+        chip = self.of_column[at]
+        information = np.bincount(chip, (np.exp(2.0 * scale)[chip] + self.told[at]) ** -2, self.chips)
+        return np.asarray(2.0 * scale + 0.5 * np.log(np.maximum(information, 1e-300)))
+
+    def _enough(self, drawn: list[tuple[Floats, ...]]) -> bool:
+        watched = [np.stack(each).T for each in list(zip(*drawn, strict=True))[: 4 if self.known else 1]]
+        worth = [[worth_at(row, share) for row in each] for each in watched for share in (LOWER, UPPER)]
+        # ends may be told well by a chain that wanders between them
+        apart = [[halves_apart(row) for row in each] for each in watched[:3]]
+        return bool(np.median(np.min(worth, axis=0)) >= ENOUGH and np.median(np.max(apart, axis=0)) < SETTLED)
+
+    def _turn(self, turn: int, now: Floats, *, free: bool = False) -> Floats:
         for side in (0, 1) if self.branches else ():
             now = self._move_branch(side, turn, now)
         if self.known:
             if self.offsets:
                 now = self._move_offsets(turn, now, together=False)
                 now = self._move_offsets(turn, now, together=True) if self.branches else now
-            moved = ("speed", *(["branch"] if self.branches else []), *(["scale"] if self.offsets else []))
+            moved = ("speed", *(["branch"] if self.branches else []), *(["scale"] if self.offsets and not free else []))
             for name in moved:
                 now = self._move_chip(name, turn, now)
-            self._scales()  # moves branches only where that changes nothing
+            if self.offsets and not free:
+                self._offset_scale()
+            if self.branches:
+                self._branch_scale()  # moves branches only where that changes nothing
         return self._move_noise(turn, now)
 
     def _log_likelihood(self, v: Floats, offset: Floats, noise: Floats) -> Floats:
@@ -267,7 +314,7 @@ class Sampler:
         """Move all branches or all offsets of a chip at once, with the number that is common to them.
 
         Both stand to each other as before, so that only the likelihood changes; one by one they would be slow to
-        follow. A scale is moved in its logarithm, in which its prior is flat.
+        follow. A scale is moved in its logarithm, in which the prior of the branches' is flat.
         """
         step = self.moves[name].step()
         v, offset = self.v, self.offset
@@ -284,6 +331,8 @@ class Sampler:
         new = self._log_likelihood(v, offset, self.noise)
         by_chip = self.chip[self.terms.cell]
         gain = np.where(allowed, self._sum(by_chip, new - now, self.chips), -np.inf)
+        if name == "scale":
+            gain = gain + self._offset_prior(self.scale + step) - self._offset_prior(self.scale)
         accepted = self.moves[name].accept(gain, turn)
         self.v = np.where(accepted[self.chip][:, None], v, self.v)
         self.offset = np.where(accepted[self.of_column], offset, self.offset)
@@ -306,21 +355,19 @@ class Sampler:
         self.noise[accepted] += step[accepted]
         return np.where(accepted[by_chip], new, now)
 
-    def _scales(self) -> None:
-        """Draw the speed and the scales of each chip given the branches and offsets, from their exact conditionals."""
-        if self.offsets:
-            self._offset_scale()
-        if self.branches:
-            self._branch_scale()
-
     def _offset_scale(self) -> None:
+        """Draw the scale of each chip's offsets given these."""
         at = self.told_columns
         squares = np.bincount(self.of_column[at], self.offset[at] ** 2, self.chips)
         number = np.bincount(self.of_column[at], None, self.chips)
         drawn = 0.5 * np.log(np.maximum(squares, 1e-300) / self.rng.chisquare(np.maximum(number, 1)))
-        self.scale = np.maximum(drawn, math.log(LEAST_SCALE))
+        drawn = np.maximum(drawn, math.log(LEAST_SCALE))
+        # the draw is that for a flat prior; the other one is in whether it is taken
+        gain = self._offset_prior(drawn) - self._offset_prior(self.scale)
+        self.scale = np.where(np.log(1.0 - self.rng.random(self.chips)) < gain, drawn, self.scale)
 
     def _branch_scale(self) -> None:
+        """Draw the speed and the branch scale of each chip given the branches, from their exact conditionals."""
         cell, side = np.nonzero(self.free)
         chip, v = self.chip[cell], self.v[cell, side]
         number = np.maximum(np.bincount(chip, None, self.chips), 2)

@@ -22,10 +22,11 @@ WINDOWS = np.unique(np.round(np.geomspace(10e-9, 1e-6, 31), 9))
 
 
 def sensed(
-    rng: np.random.Generator, chips: int, rows: int, cols: int, vdd_v: tuple[float, ...]
+    rng: np.random.Generator, chips: int, rows: int, cols: int, vdd_v: tuple[float, ...], **other: float
 ) -> tuple[Counts, np.ndarray[Any, Any]]:
-    """Zeros, both devices in the HRS, of several chips; 10 senses at each point."""
-    sense = replace(BASE, **{name: TRUTH[name] for name in ("offset_sigma", "noise_sigma", "node_capacitance_f")})
+    """Zeros, both devices in the HRS, of several chips; 10 senses at each point. ``other`` replaces truths."""
+    truth = TRUTH | other
+    sense = replace(BASE, **{name: truth[name] for name in ("offset_sigma", "noise_sigma", "node_capacitance_f")})
     points = [(vdd, window) for vdd in vdd_v for window in WINDOWS.tolist()]
     counts: dict[int, list[np.ndarray[Any, Any]]] = {1: [], -1: [], 0: []}
     ohms, columns = [], []
@@ -94,6 +95,16 @@ def test_offset_noise_and_speed_of_one_chip(fitted: SenseFit) -> None:
     assert len(fitted.offsets) == len(fitted.columns) == 16
     assert not fitted.outliers.any()
     assert fitted.converged
+
+
+def test_offsets_that_hardly_stand_out_of_their_errors_are_not_taken_for_none() -> None:
+    # few cells and coarse windows; a prior without an end at 0 put medians at a tenth of the truth, and ends at the
+    # least scale that the sampler allows
+    data, chip = sensed(np.random.default_rng(21), 3, 6, 12, (1.05, 1.2), offset_sigma=0.02)
+    for one in fit_sense(data, BASE, chip):
+        assert one.offset_sigma is not None
+        assert 3e-4 < one.offset_sigma.low < 0.02 < one.offset_sigma.high
+        assert one.offset_sigma.value > 0.25 * 0.02
 
 
 def test_without_resistances_only_the_noise_is_told() -> None:
