@@ -62,11 +62,13 @@ def folded(title: str, about: str, content: QWidget) -> QToolButton:
 
 
 def opens_menu(button: QToolButton, title: str, menu: QMenu) -> None:
-    """Have a button open a menu; the arrow is in its text, and there is no second one in its corner."""
+    """Have a button open a menu; the arrow is in its text.
+
+    A menu of the button's own would draw a second arrow, and a style sheet without that keeps the colours of a window
+    that has turned dark since.
+    """
     button.setText(f"{title} ▾")
-    button.setMenu(menu)
-    button.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
-    button.setStyleSheet("QToolButton::menu-indicator { image: none; }")
+    button.clicked.connect(lambda: menu.popup(button.mapToGlobal(button.rect().bottomLeft())))
 
 
 def chooser(texts: Iterable[str], name: str, about: str) -> QComboBox:

@@ -10,13 +10,14 @@ from PyQt5.QtWidgets import QComboBox, QHBoxLayout, QPushButton, QSplitter, QSta
 from bench.figures.style import BLUE, GREY, VERMILION
 from bench.figures.wafer import described
 from bench.gui.controller import Controller
-from bench.gui.fit_study import PREFIXED, quantity
+from bench.gui.fit_study import PREFIXED
 from bench.gui.plot_items import SiAxis, follow_palette
 from bench.gui.style import Elided, FollowsPalette, note
 from bench.gui.text_table import Heading, TextTable
+from bench.gui.units import si
 from bench.gui.wafer_map import WaferMap
 from bench.gui.wafer_study import VERDICT, WaferStudy
-from bench.wafer_results import FORMED, radii
+from bench.wafer_results import FORMED, Number, radii
 from drivers.prober_role import Die
 
 EMPTY = (
@@ -24,7 +25,16 @@ EMPTY = (
     "but this computer."
 )
 NO_DIE = "Click a die, or go to one with the arrow keys."
-COLUMNS = (Heading("value"), Heading("95 % interval"))
+COLUMNS = (Heading("value, and 95 % interval"),)
+
+
+def with_interval(number: Number) -> str:
+    """A fitted number in three digits, with its interval."""
+    unit = PREFIXED.get(number.unit)
+    value, low, high = (
+        f"{each:.3g}" if unit is None else si(each, unit) for each in (number.value, number.low, number.high)
+    )
+    return f"{value} ({low} to {high})" + ("" if unit is not None or number.unit == "1" else f" {number.unit}")
 
 
 class RadiusPlot(FollowsPalette):
@@ -112,6 +122,7 @@ class WaferView(QWidget):
         self.shown = QComboBox()
         self.shown.setAccessibleName("what the map of the wafer shows")
         self.shown.setToolTip("What the colours mean.")
+        self.shown.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToContents)
         self.shown.addItem(VERDICT)
         self.shown.activated.connect(lambda index: study.show(self.shown.itemText(index)))
         self._said = Elided()
@@ -138,7 +149,7 @@ class WaferView(QWidget):
         split = QSplitter(Qt.Orientation.Horizontal)
         split.addWidget(self.map)
         split.addWidget(side)
-        split.setSizes([480, 520])
+        split.setSizes([385, 615])
         split.setChildrenCollapsible(False)
         page = QWidget()
         inner = QVBoxLayout(page)
@@ -196,6 +207,5 @@ class WaferView(QWidget):
         self.about.setText(f"<b>Die {die}</b>: {verdict}. {formed}, {found.seconds:.1f} s")
         rows = []
         for number in found.parameters.values():
-            value, low, high = (quantity(each, number.unit) for each in (number.value, number.low, number.high))
-            rows.append((value, f"{low} to {high}"))
+            rows.append((with_interval(number),))
         self.table.put(COLUMNS, tuple(found.parameters), rows)
