@@ -68,6 +68,7 @@ class Asked:
         characterise: parameters of the characterisation.
         criteria: what a good die must show.
         dies: only these; None for all of the prober's map.
+        again: dies that failed are measured once more.
     """
 
     seed: int
@@ -75,6 +76,7 @@ class Asked:
     characterise: CharacteriseParameters
     criteria: Criteria
     dies: tuple[Die, ...] | None = None
+    again: bool = False
 
 
 def measure_wafer(
@@ -88,7 +90,8 @@ def measure_wafer(
 ) -> WaferRecord:
     """Go over the dies of a wafer; what was found stands in ``folder`` after each of them.
 
-    A folder with a wafer is gone on with: dies that it has are left alone.
+    A folder with a wafer is gone on with: dies that it has are left alone, but for failed ones that are asked for
+    again.
 
     Args:
         config, text: a bench with a prober, and its file as written.
@@ -137,7 +140,8 @@ class _Tour:
             if die not in route:
                 raise UserMistake(f"die {die} is not selected on the prober's wafer map; it has {_listed(route)}")
         record = self._begin(route)
-        left = [die for die in wanted if die not in record.record_of]
+        known = record.record_of
+        left = [die for die in wanted if die not in known or (self.asked.again and known[die].failed)]
         self.stages.done(f"{self.prober.identify()}: {len(route)} dies, {len(left)} to be measured")
         dead, began = 0, time.monotonic()
         for number, die in enumerate(left, start=1):
@@ -155,7 +159,7 @@ class _Tour:
             if dead == DEAD_IN_A_ROW and number < len(left):
                 raise BenchFailure(
                     f"{dead} dies in a row, the last one {die}, have no working cell: have the needles lost contact? "
-                    "Look at them; the same command goes on with the next die"
+                    "Look at them; the same command goes on with the next die, and with --again measures these too"
                 )
         return record
 

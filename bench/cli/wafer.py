@@ -55,6 +55,7 @@ def run_command(
             "simulated bench.",
         ),
     ] = "auto",
+    again: Annotated[bool, typer.Option("--again", help="Measure dies that failed once more.")] = False,
     settings: SettingsOption = None,
     at: AtOption = None,
     formed: FormedOption = 0.99,
@@ -85,6 +86,7 @@ def run_command(
         parameters,
         Criteria(formed=formed, stuck=stuck, errors=errors),
         None if dies is None else parse_dies(dies),
+        again,
     )
     reporter = Reporter(as_json)
     with ExitStack() as stack:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from PyQt5.QtGui import QPixmap
 from PyQt5.QtWidgets import (
+    QCheckBox,
     QComboBox,
     QDoubleSpinBox,
     QFileDialog,
@@ -132,6 +133,8 @@ class WaferPanel(QWidget):
             "ramp: gently, by resistance; weights: at the point FORM; none: formed before; auto: ramp, and weights on "
             "a simulated bench."
         )
+        self.again = QCheckBox("failed dies once more")
+        self.again.setToolTip("Measures dies that failed again, beside those that are not known yet.")
         self.measure_button, self.stop_button = QPushButton(MEASURE), QPushButton("Stop")
         self.measure_button.clicked.connect(self._on_measure)
         self.stop_button.clicked.connect(self._controller.stop)
@@ -142,6 +145,7 @@ class WaferPanel(QWidget):
         inner.addLayout(_row("Dies across", self.across))
         inner.addLayout(_row("Seed", self.seed))
         inner.addLayout(_row("Forming", self.forming))
+        inner.addWidget(self.again)
         buttons = QHBoxLayout()
         buttons.addWidget(self.measure_button, 1)
         buttons.addWidget(self.stop_button)
@@ -221,7 +225,13 @@ class WaferPanel(QWidget):
 
     def _on_measure(self) -> None:
         seed = self.seed.value()
-        asked = Asked(seed, Forming(self.forming.currentText()), CharacteriseParameters(seed=seed), self.criteria)
+        asked = Asked(
+            seed,
+            Forming(self.forming.currentText()),
+            CharacteriseParameters(seed=seed),
+            self.criteria,
+            again=self.again.isChecked(),
+        )
         folder = Path(self.folder.text().strip()).expanduser()
         self._study.measure(self.bench.text().strip(), seed, self.across.value(), folder, asked)
 

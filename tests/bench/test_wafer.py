@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -243,10 +244,16 @@ def test_needles_that_do_not_lift_end_the_run_before_the_next_step(world: Simula
 def test_many_dead_dies_in_a_row_are_lost_contact(world: SimulatedBench, tmp_path: Path) -> None:
     assert world.wafer is not None
     wafer = world.wafer
-    world.wafer.touch = lambda die, bench: None  # type: ignore[method-assign]  # the needles reach no pad
+    touch = wafer.touch
+    wafer.touch = lambda die, bench: None  # type: ignore[method-assign]  # the needles reach no pad
     with pytest.raises(BenchFailure, match="5 dies in a row"):
         measure(world, tmp_path)
     assert [die.place for die in load_wafer(tmp_path).dies] == list(wafer.dies[:5])
+    wafer.touch = touch  # type: ignore[method-assign]
+    first = asked(*wafer.dies[:2])
+    assert [bool(die.failed) for die in measure(world, tmp_path, first).dies] == [True] * 5
+    again = {die.place: die for die in measure(world, tmp_path, replace(first, again=True)).dies}
+    assert [bool(again[die].failed) for die in wafer.dies[:5]] == [False, False, True, True, True]
 
 
 @pytest.mark.parametrize(
