@@ -115,27 +115,34 @@ def points_json(points: Points) -> str:
 
 
 @contextmanager
-def open_at(source: str | Path, seed: int, overrides: Overrides, chip: str | None = None) -> Iterator[Bench]:
-    """Connect to the bench that ``source`` names, at its operating points with ``overrides``.
+def bench_at(
+    source: str | Path, seed: int, overrides: Overrides, chip: str | None = None, wafer: int = 0
+) -> Iterator[tuple[BenchFile, str]]:
+    """The bench that ``source`` names, at its operating points with ``overrides``, and its file as written.
+
+    Nothing is opened, but a simulated bench is served for the length of the block.
 
     Args:
-        seed, chip: of the simulated bench; a bench file has its own world.
+        seed, chip, wafer: of the simulated bench, as in :func:`bench.session.simulated_bench`.
 
     Raises:
         UserMistake: a kind of simulated chip was asked for beside a bench file.
     """
     if str(source) == SIMULATED:
-        with (
-            simulated_bench(seed, chip=chip) as (config, text),
-            connect(at_points(config, overrides), text) as bench,
-        ):
-            yield bench
+        with simulated_bench(seed, chip=chip, wafer=wafer) as (config, text):
+            yield at_points(config, overrides), text
     elif chip is not None:
         raise UserMistake(f"--chip {chip} is of the simulated bench; the bench file {source} has its own")
     else:
         config, text = load_bench_file(Path(source))
-        with connect(at_points(config, overrides), text) as bench:
-            yield bench
+        yield at_points(config, overrides), text
+
+
+@contextmanager
+def open_at(source: str | Path, seed: int, overrides: Overrides, chip: str | None = None) -> Iterator[Bench]:
+    """Connect to the bench that ``source`` names; see :func:`bench_at`."""
+    with bench_at(source, seed, overrides, chip) as (config, text), connect(config, text) as bench:
+        yield bench
 
 
 def _listed(names: Mapping[str, object]) -> str:

@@ -28,8 +28,9 @@ from bench.safe import SafeReport, SafeStep, safe_step
 from bench.session import Bench, Connector, claim_bench, connect, die_name, make_safe
 from bench.stages import StagedRuns, Stages
 from bench.stopping import StopToken
-from bench.wafer_results import FILE, Criteria, DieRecord, Number, WaferRecord, load_wafer
+from bench.wafer_results import FILE, Criteria, DieRecord, WaferRecord, load_wafer
 from calibration.device_fit import fit_device
+from calibration.estimate import Estimate
 from data.device_files import default_device, save_device
 from data.runs import open_run
 from drivers.errors import LimitError, LinkError, ReplyError, WrongInstrument
@@ -196,7 +197,7 @@ class _Tour:
         for what, was, now in (
             ("wafer", known.wafer, self.config.wafer),
             ("bench", known.bench_name, self.config.name),
-            ("wafer map", known.route, tuple(tuple(die) for die in route)),
+            ("wafer map", known.route, route),
             *((name, known.settings.get(name), value) for name, value in settings.items()),
         ):
             if was != now:
@@ -230,7 +231,7 @@ class _Tour:
         if found.run_file is not None:
             self._fit(folder, found)
         return DieRecord(
-            die=(die.column, die.row),
+            die=die,
             chip_id=die_name(self.config, die),
             failed=found.failed,
             cells=found.cells,
@@ -297,7 +298,7 @@ class _Tour:
         path = folder / "device.toml"
         save_device(path, fitted.device)
         found.device_file = path.relative_to(self.folder).as_posix()
-        found.parameters = {name: Number(**values) for name, values in fitted.parameters.items()}
+        found.parameters = {name: Estimate(**values) for name, values in fitted.parameters.items()}
         if not fitted.converged:
             found.failed = "the fit did not converge"
 
@@ -311,7 +312,7 @@ class _Found:
     failed: str = ""
     run_file: Path | None = None
     device_file: str | None = None
-    parameters: dict[str, Number] = field(default_factory=dict)
+    parameters: dict[str, Estimate] = field(default_factory=dict)
 
 
 def die_folder(die: Die) -> str:

@@ -6,14 +6,19 @@ from html import escape
 from importlib.metadata import version
 from pathlib import Path
 
-from bench.figures.wafer import described, wafer_figures
+from bench.figures.style import engineering
+from bench.figures.wafer import wafer_figures
 from bench.pages import facts_html, figure_html, page, table_html
 from bench.run_facts import brief, flat, local
 from bench.wafer_results import FILE, FORMED, DieRecord, WaferRecord
+from calibration.estimate import Estimate
 from data.atomic import write_atomically
 from drivers.prober_role import Die
 
 REPORT = "report.html"
+NOT_TOLD = "not told"
+MOST_TOLD = 10.0
+"""An interval of the edge against the middle whose ends differ by more than this factor tells nothing."""
 GOOD, BAD, FAILED, UNMEASURED = "o", "!", "x", "."
 
 
@@ -32,7 +37,7 @@ def yield_text(record: WaferRecord) -> str:
 def text_map(record: WaferRecord) -> str:
     """The wafer map in letters, one line a row, as it lies on the prober's map."""
     known = record.record_of
-    columns, rows = ([place[axis] for place in record.route] for axis in (0, 1))
+    columns, rows = zip(*record.route, strict=True)
     lines = []
     for row in range(min(rows), max(rows) + 1):
         letters = []
@@ -42,9 +47,38 @@ def text_map(record: WaferRecord) -> str:
                 bad = BAD if record.criteria.faults(known[die]) else GOOD
                 letters.append(FAILED if known[die].failed else bad)
             else:
-                letters.append(UNMEASURED if (column, row) in record.route else " ")
+                letters.append(UNMEASURED if die in record.route else " ")
         lines.append(" ".join(letters).rstrip())
     return "\n".join(lines)
+
+
+def described(record: WaferRecord, name: str) -> tuple[str, str, str]:
+    """A parameter over the wafer in words: its mean, the spread between dies, and the edge against the middle."""
+    across = record.across(name)
+    if across is None:
+        values, unit = record.values(name).values(), record.units[name]
+        return f"{shown(min(values), unit)} to {shown(max(values), unit)}", NOT_TOLD, NOT_TOLD
+    told, edge = with_interval(across.mean), across.edge
+    if not across.relative:
+        return told, shown(across.spread, edge.unit), with_interval(edge)
+    spread = f"{100.0 * across.spread:.1f} %"
+    if edge.high > MOST_TOLD * edge.low:
+        return told, spread, NOT_TOLD
+    value, low, high = (f"{100.0 * (each - 1.0):+.1f} %" for each in (edge.value, edge.low, edge.high))
+    return told, spread, f"{value} ({low} to {high})"
+
+
+def with_interval(found: Estimate) -> str:
+    """A number in three digits, with its interval."""
+    value, low, high = (shown(each, found.unit) for each in (found.value, found.low, found.high))
+    return f"{value} ({low} to {high})"
+
+
+def shown(value: float, unit: str) -> str:
+    """A number in three digits, with its unit."""
+    if unit == "ohm":
+        return engineering(value, "Ω")
+    return f"{value:.3g}" if unit == "1" else f"{value:.3g} {unit}"
 
 
 def summary(record: WaferRecord) -> list[tuple[str, str]]:
@@ -117,4 +151,4 @@ def wafer_html(record: WaferRecord) -> str:
 def _row(record: WaferRecord, die: DieRecord) -> tuple[str, ...]:
     faults = record.criteria.faults(die)
     formed = "before" if die.formed_cells is None else f"{die.formed_cells} of {die.cells}"
-    return str(die.place), "\n".join(faults) or "good", formed, f"{die.seconds:.1f}", die.device_file or "none"
+    return str(die.die), "\n".join(faults) or "good", formed, f"{die.seconds:.1f}", die.device_file or "none"

@@ -27,6 +27,9 @@ FILE, TABLE = "wafer.json", "wafer.csv"
 FORMED = "formed"
 """Share of the cells of a die that formed; beside the parameters of its fit in every table and map."""
 
+FAR_OFF = 3.0
+"""Quartile distances beyond the quartiles from which on a die does not stretch a scale."""
+
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
@@ -60,20 +63,6 @@ class Criteria(_Part):
         return tuple(faults)
 
 
-class Number(_Part):
-    """A fitted number with its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
-    unit: str
-
-    @property
-    def estimate(self) -> Estimate:
-        """As the calibration has it."""
-        return Estimate(self.value, self.low, self.high, self.unit)
-
-
 class DieRecord(_Part):
     """One die that the needles have touched.
 
@@ -89,20 +78,15 @@ class DieRecord(_Part):
         seconds: from touching down to lifting off.
     """
 
-    die: tuple[int, int]
+    die: Die
     chip_id: str
     failed: str
     cells: int
     formed_cells: int | None
-    parameters: Mapping[str, Number]
+    parameters: Mapping[str, Estimate]
     device_file: str | None
     started: str
     seconds: float
-
-    @property
-    def place(self) -> Die:
-        """Where it is."""
-        return Die(*self.die)
 
     @property
     def formed(self) -> float:
@@ -132,13 +116,13 @@ class WaferRecord(_Part):
     settings: Mapping[str, Any]
     versions: Mapping[str, str]
     criteria: Criteria
-    route: tuple[tuple[int, int], ...]
+    route: tuple[Die, ...]
     dies: tuple[DieRecord, ...] = ()
 
     @property
     def record_of(self) -> dict[Die, DieRecord]:
         """What is known of each measured die."""
-        return {die.place: die for die in self.dies}
+        return {die.die: die for die in self.dies}
 
     def with_die(self, die: DieRecord) -> WaferRecord:
         """The same with one more die, or with another verdict on one."""
@@ -159,20 +143,32 @@ class WaferRecord(_Part):
         """Unit of everything that can be shown on a map, by name: the share of formed cells, then the parameters."""
         units = {FORMED: "1"} if any(die.formed_cells is not None for die in self.dies) else {}
         for die in self.dies:
-            units |= {name: number.unit for name, number in die.parameters.items()}
+            units |= {name: found.unit for name, found in die.parameters.items()}
         return units
 
     def values(self, name: str) -> dict[Die, float]:
         """A quantity on each die that has it."""
         if name == FORMED:
-            return {die.place: die.formed for die in self.dies if die.formed_cells is not None}
-        return {die.place: die.parameters[name].value for die in self.dies if name in die.parameters}
+            return {die.die: die.formed for die in self.dies if die.formed_cells is not None}
+        return {die.die: die.parameters[name].value for die in self.dies if name in die.parameters}
 
     def across(self, name: str) -> BetweenDies | None:
         """How a fitted parameter differs from die to die; see :func:`calibration.between_dies.between_dies`."""
         told = [die for die in self.dies if name in die.parameters]
-        places = [die.place for die in told]
-        return between_dies([die.parameters[name].estimate for die in told], radii(self.route, places))
+        return between_dies([die.parameters[name] for die in told], radii(self.route, [die.die for die in told]))
+
+    def scale(self, name: str) -> tuple[float, float]:
+        """Ends of a scale for a quantity: dies that failed, or are far off, would hide how the others differ."""
+        values, known = self.values(name), self.record_of
+        shown = [value for die, value in values.items() if not known[die].failed] or list(values.values()) or [0.0]
+        lower, upper = (float(each) for each in np.percentile(shown, (25.0, 75.0)))
+        if upper > lower:
+            far = FAR_OFF * (upper - lower)
+            shown = [value for value in shown if lower - far <= value <= upper + far]
+        low, high = min(shown), max(shown)
+        if low == high:
+            return (0.0, 1.0) if low == 0.0 else (low - 0.05 * abs(low), low + 0.05 * abs(low))
+        return low, high
 
     def save(self, folder: Path) -> None:
         """Write the file and the table. Raises UserMistake when they cannot be written."""
@@ -214,17 +210,18 @@ def load_wafer(folder: Path) -> WaferRecord:
         raise UserMistake(f"{path}: no wafer file of this version: {where}: {first['msg']}") from None
 
 
-def places(route: Sequence[tuple[int, int]], dies: Sequence[Die]) -> NDArray[np.float64]:
-    """Middles of dies on the wafer as the map shows them, ``(dies, 2)``: x to the right, y down, in wafer radii.
+def radii(route: Sequence[Die], dies: Sequence[Die]) -> NDArray[np.float64]:
+    """Distance of the middles of dies from that of the wafer, ``(dies,)``, in wafer radii.
 
     The wafer is taken to end with the outermost dies of the route.
     """
-    whole = np.array(route, dtype=float)
-    low, high = whole.min(axis=0), whole.max(axis=0)
-    half = np.maximum((high - low + 1.0) / 2.0, 0.5)
-    return np.asarray((np.array(dies, dtype=float).reshape(-1, 2) - (low + high) / 2.0) / half)
+    low, high = np.min(route, axis=0), np.max(route, axis=0)
+    from_middle = np.array(dies, dtype=float).reshape(-1, 2) - (low + high) / 2.0
+    return np.asarray(np.hypot(*(from_middle / ((high - low + 1.0) / 2.0)).T))
 
 
-def radii(route: Sequence[tuple[int, int]], dies: Sequence[Die]) -> NDArray[np.float64]:
-    """Distance of dies from the middle of the wafer, ``(dies,)``, in wafer radii."""
-    return np.asarray(np.hypot(*places(route, dies).T))
+def outline(route: Sequence[Die]) -> tuple[float, float, float]:
+    """Column and row of the middle of the wafer, and the radius in dies of a circle around all of them."""
+    middle = (np.min(route, axis=0) + np.max(route, axis=0)) / 2.0
+    reach = float(np.hypot(*(np.abs(np.array(route) - middle) + 0.5).T).max())
+    return float(middle[0]), float(middle[1]), reach + 0.1

@@ -45,6 +45,12 @@ class BetweenDies:
     edge: Estimate
     relative: bool
 
+    def bowl(self, radius: NDArray[np.float64]) -> NDArray[np.float64]:
+        """What was fitted, at radii in wafer radii."""
+        if self.relative:
+            return np.asarray(self.middle * self.edge.value ** (radius**2))
+        return np.asarray(self.middle + self.edge.value * radius**2)
+
 
 def between_dies(found: Sequence[Estimate], radius: NDArray[np.float64]) -> BetweenDies | None:
     """Judge one quantity over the dies of a wafer.

@@ -66,18 +66,17 @@ def run_command(
     as_json: JsonOption = False,
 ) -> None:
     """Form, characterise and fit one die after the other; the same command again goes on with dies not measured yet."""
-    from contextlib import ExitStack
-
-    from bench.config import load_bench_file
     from bench.console import Reporter
     from bench.procedures.characterise import CHARACTERISE, CharacteriseParameters
-    from bench.session import SIMULATED, simulated_bench
-    from bench.source import at_points, parse_overrides
+    from bench.session import SIMULATED
+    from bench.source import bench_at, parse_overrides
     from bench.stopping import stop_on_signals
     from bench.wafer import Asked, forming_of, measure_wafer, parse_dies
     from bench.wafer_results import Criteria
 
     source = one_bench(bench, "wafer run")
+    if across is not None and source != SIMULATED:
+        raise UserMistake(f"--across {across} is of the simulated bench; the bench file {source} has its own wafer")
     parameters = CHARACTERISE.parse({"seed": str(seed), **parse_settings(settings)})
     assert isinstance(parameters, CharacteriseParameters)
     asked = Asked(
@@ -89,16 +88,8 @@ def run_command(
         again,
     )
     reporter = Reporter(as_json)
-    with ExitStack() as stack:
-        stop = stack.enter_context(stop_on_signals())
-        if source == SIMULATED:
-            wafer = ACROSS if across is None else across
-            config, text = stack.enter_context(simulated_bench(seed, chip=chip or None, wafer=wafer))
-        elif chip or across is not None:
-            raise UserMistake(f"--chip and --across are of the simulated bench; the bench file {source} has its own")
-        else:
-            config, text = load_bench_file(Path(source))
-        config = at_points(config, parse_overrides(given(at)))
+    served = bench_at(source, seed, parse_overrides(given(at)), chip or None, ACROSS if across is None else across)
+    with stop_on_signals() as stop, served as (config, text):
         record = measure_wafer(config, text, out, asked, reporter, stop)
     _show(reporter, out, record)
 
@@ -145,7 +136,7 @@ def _plain(record: WaferRecord, folder: Path, page: Path) -> dict[str, Any]:
         "good": record.good,
         "yield": value,
         "across": {name: None if one is None else asdict(one) for name, one in across.items()},
-        "faults": {str(die.place): list(faults) for die in record.dies if (faults := record.criteria.faults(die))},
+        "faults": {str(die.die): list(faults) for die in record.dies if (faults := record.criteria.faults(die))},
         "wafer_file": str(folder / FILE),
         "page": str(page),
     }

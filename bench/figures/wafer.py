@@ -9,17 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bench.figures.records import TitledFigure, plural
-from bench.figures.style import BLUE, GREY, ORANGE, UNMEASURED, VERMILION, engineering, panels
-from bench.wafer_results import FORMED, WaferRecord, radii
+from bench.figures.style import BLUE, GREY, ORANGE, UNMEASURED, VERMILION, panels
+from bench.wafer_results import FORMED, WaferRecord, outline, radii
 from drivers.prober_role import Die
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MAPS_IN_A_ROW = 3
-NOT_TOLD = "not told"
-MOST_TOLD = 10.0
-"""An interval of the edge against the middle whose ends differ by more than this factor tells nothing."""
 GAP = 0.06
 """Between two dies, of a die."""
 
@@ -57,9 +54,7 @@ def _wafer(axis: Any, record: WaferRecord, title: str) -> None:
     from matplotlib.patches import Circle
     from matplotlib.ticker import MaxNLocator
 
-    dies = np.array(record.route)
-    x, y = (dies.min(axis=0) + dies.max(axis=0)) / 2.0
-    reach = float(np.hypot(*(np.abs(dies - (x, y)) + 0.5).T).max()) + 0.1
+    x, y, reach = outline(record.route)
     axis.add_patch(Circle((x, y), reach, fill=False, color=GREY))
     axis.set(xlim=(x - reach - 0.2, x + reach + 0.2), ylim=(y + reach + 0.2, y - reach - 0.2), aspect="equal")
     axis.set(xlabel="column", ylabel="row")
@@ -91,7 +86,7 @@ def _verdicts(record: WaferRecord) -> TitledFigure:
     _wafer(axis, record, f"dies of wafer {record.wafer}")
     looks = {"good": (BLUE, ""), "not good": (ORANGE, "//"), "not measured": (UNMEASURED, "")}
     known = record.record_of
-    for place in (Die(*die) for die in record.route):
+    for place in record.route:
         verdict = "not measured"
         if place in known:
             verdict = "not good" if record.criteria.faults(known[place]) else "good"
@@ -117,7 +112,7 @@ def _verdicts(record: WaferRecord) -> TitledFigure:
 
 def _rings(axis: Any, record: WaferRecord) -> None:
     """Share of good dies within rings of equal area, since defects gather at the edge."""
-    radius = radii(record.route, [die.place for die in record.dies])
+    radius = radii(record.route, [die.die for die in record.dies])
     good = np.array([not record.criteria.faults(die) for die in record.dies])
     edges = np.sqrt(np.linspace(0.0, 1.0, 4))
     axis.set_title("share of good dies in rings of equal area", fontsize=11)
@@ -138,18 +133,13 @@ def _maps(record: WaferRecord, names: list[str]) -> TitledFigure:
     from matplotlib.colors import Normalize
     from matplotlib.ticker import EngFormatter
 
-    units, known = record.units, record.record_of
+    units = record.units
     figure, axes = _grid(len(names), 3.5)
     for axis, name in zip(axes, names, strict=True):
         values = record.values(name)
         _wafer(axis, record, label(name, units[name]))
-        # dies that failed would hide the differences between the others
-        shown = [value for die, value in values.items() if not known[die].failed] or list(values.values())
-        low, high = min(shown), max(shown)
-        if low == high:
-            low, high = (0.0, 1.0) if low == 0.0 else sorted((0.95 * low, 1.05 * low))
-        norm, colours = Normalize(low, high), colormaps["cividis"]
-        for place in (Die(*die) for die in record.route):
+        norm, colours = Normalize(*record.scale(name), clip=True), colormaps["cividis"]
+        for place in record.route:
             _die(axis, place, colours(norm(values[place])) if place in values else UNMEASURED)
             _mark_failed(axis, record, place)
         bar = figure.colorbar(ScalarMappable(norm, colours), ax=axis, fraction=0.046)
@@ -157,7 +147,7 @@ def _maps(record: WaferRecord, names: list[str]) -> TitledFigure:
             bar.ax.yaxis.set_major_formatter(EngFormatter())
     caption = (
         "Values that were fitted on each die; what is pale was not measured, or could not be fitted. A cross: the die "
-        "failed; colours span the others."
+        "failed; colours span the others, but for those that are far off."
     )
     return TitledFigure("wafer-maps", "Maps of what was fitted", caption, figure)
 
@@ -169,7 +159,7 @@ def _against_radius(record: WaferRecord, names: list[str]) -> TitledFigure:
     figure, axes = _grid(len(names), 3.4)
     for axis, name in zip(axes, names, strict=True):
         told = [die for die in record.dies if name in die.parameters]
-        radius = radii(record.route, [die.place for die in told])
+        radius = radii(record.route, [die.die for die in told])
         found = [die.parameters[name] for die in told]
         value, low, high = (np.array([getattr(one, key) for one in found]) for key in ("value", "low", "high"))
         bars = np.maximum([value - low, high - value], 0.0)
@@ -177,9 +167,7 @@ def _against_radius(record: WaferRecord, names: list[str]) -> TitledFigure:
         across = record.across(name)
         assert across is not None
         grid = np.linspace(0.0, 1.0, 50)
-        middle, edge = across.middle, across.edge.value
-        line = middle * edge ** (grid**2) if across.relative else middle + edge * grid**2
-        axis.plot(grid, line, color=VERMILION, linewidth=1.5)
+        axis.plot(grid, across.bowl(grid), color=VERMILION, linewidth=1.5)
         axis.set(xlabel="radius (of the wafer)", xlim=(-0.02, 1.02))
         axis.set_title(label(name, units[name]), fontsize=11)
         axis.grid(True, color="#dddddd", linewidth=0.6)
@@ -190,28 +178,3 @@ def _against_radius(record: WaferRecord, names: list[str]) -> TitledFigure:
         "the radius."
     )
     return TitledFigure("wafer-radius", "From the middle to the edge", caption, figure)
-
-
-def described(record: WaferRecord, name: str) -> tuple[str, str, str]:
-    """A parameter over the wafer in words: its mean, the spread between dies, and the edge against the middle."""
-    across = record.across(name)
-    values = list(record.values(name).values())
-    unit = record.units[name]
-    if across is None:
-        low, high = (_shown(bound, unit) for bound in (min(values), max(values)))
-        return f"{low} to {high}", NOT_TOLD, NOT_TOLD
-    mean = across.mean
-    told = f"{_shown(mean.value, unit)} ({_shown(mean.low, unit)} to {_shown(mean.high, unit)})"
-    if across.relative and across.edge.high > MOST_TOLD * across.edge.low:
-        return told, f"{100.0 * across.spread:.1f} %", NOT_TOLD
-    if across.relative:
-        edge = [f"{100.0 * (value - 1.0):+.1f} %" for value in (across.edge.value, across.edge.low, across.edge.high)]
-        return told, f"{100.0 * across.spread:.1f} %", f"{edge[0]} ({edge[1]} to {edge[2]})"
-    edge = [_shown(value, unit) for value in (across.edge.value, across.edge.low, across.edge.high)]
-    return told, _shown(across.spread, unit), f"{edge[0]} ({edge[1]} to {edge[2]})"
-
-
-def _shown(value: float, unit: str) -> str:
-    if unit == "ohm":
-        return engineering(value, "Ω")
-    return f"{value:.3g}" if unit == "1" else f"{value:.3g} {unit}"

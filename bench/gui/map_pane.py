@@ -6,7 +6,6 @@ from copy import deepcopy
 from pathlib import Path
 
 from PyQt5.QtCore import Qt, QTimer
-from PyQt5.QtGui import QPixmap
 from PyQt5.QtWidgets import (
     QComboBox,
     QFileDialog,
@@ -24,6 +23,7 @@ from bench.gui.array_map import ArrayMap
 from bench.gui.boxes import opens_menu
 from bench.gui.controller import Controller
 from bench.gui.legend import Legend, lookup_table
+from bench.gui.pictures import export_picture
 from bench.gui.style import Elided, note
 from bench.gui.views import VIEWS, image
 from data.atomic import write_atomically
@@ -91,13 +91,7 @@ class MapPane(QWidget):
 
     def export_image(self, path: Path) -> None:
         """Save the map with its legend as a picture, at twice the resolution of the screen."""
-        picture = QPixmap(2 * self.size())
-        picture.setDevicePixelRatio(2.0)
-        self.render(picture)
-        if not picture.save(str(path)):
-            self._controller.complain("Export", f"{path} cannot be written; choose another folder, or end it in .png")
-            return
-        self._controller.tell("Export", f"picture of the map in {path}")
+        export_picture(self, path, "the map", self._controller)
 
     def export_data(self, path: Path) -> None:
         """Save what is known of each cell as a table."""

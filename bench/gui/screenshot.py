@@ -172,8 +172,8 @@ def _measure_wafer(window: Window) -> None:
 
 
 def _one_die(window: Window) -> None:
-    window.wafer_view.show_quantity("hrs.median_ohm")
-    window.wafer_view.choose(Die(1, 0))
+    window.wafer_view.study.show("hrs.median_ohm")
+    window.wafer_view.study.choose(Die(1, 0))
 
 
 STORY: Mapping[str, Sequence[Stage]] = {

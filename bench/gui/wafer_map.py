@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import numpy as np
 from PyQt5.QtCore import QEvent, QPointF, QRectF, Qt, pyqtSignal
 from PyQt5.QtGui import QColor, QHelpEvent, QKeyEvent, QMouseEvent, QPainter, QPaintEvent, QPalette, QPen
 from PyQt5.QtWidgets import QSizePolicy, QToolTip, QWidget
@@ -14,7 +13,7 @@ from bench.gui.array_map import ARROWS
 from bench.gui.fit_study import quantity
 from bench.gui.legend import lookup_table
 from bench.gui.wafer_study import VERDICT, WaferStudy
-from bench.wafer_results import FORMED, WaferRecord
+from bench.wafer_results import FORMED, WaferRecord, outline
 from drivers.prober_role import Die
 
 GOOD, BAD, UNKNOWN = "good", "not good", "not measured"
@@ -22,8 +21,6 @@ COLOURS = {GOOD: BLUE, BAD: ORANGE}
 COLOUR_MAP = "cividis"
 MARGIN, LEGEND = 0.35, 3.2
 """Around the wafer, in dies; height of the legend below it, in lines."""
-FAR_OFF = 3.0
-"""Quartile distances beyond the quartiles from which on a die does not stretch the scale."""
 
 
 class WaferMap(QWidget):
@@ -47,10 +44,7 @@ class WaferMap(QWidget):
         record = self._study.record
         if record is None:
             return None
-        for place in record.route:
-            if self._square(record, Die(*place)).contains(point):
-                return Die(*place)
-        return None
+        return next((die for die in record.route if self._square(record, die).contains(point)), None)
 
     def middle_of(self, die: Die) -> QPointF:
         """The middle of a die on the widget."""
@@ -70,16 +64,18 @@ class WaferMap(QWidget):
             super().keyPressEvent(a0)
             return
         down, right = ARROWS[Qt.Key(a0.key())]
-        dies = {Die(*place) for place in record.route}
         here = self._study.die
         if here is None:
-            self._study.choose(Die(*record.route[0]))
+            self._study.choose(record.route[0])
             return
-        for far in range(1, 2 + max(max(map(abs, place)) for place in record.route) * 2):
-            there = Die(here.column + far * right, here.row + far * down)
-            if there in dies:
-                self._study.choose(there)
-                return
+        ahead = [
+            die
+            for die in record.route
+            if (die.row == here.row if right else die.column == here.column)
+            and (die.column - here.column) * right + (die.row - here.row) * down > 0
+        ]
+        if ahead:
+            self._study.choose(min(ahead, key=lambda die: abs(die.column - here.column) + abs(die.row - here.row)))
 
     def event(self, a0: QEvent | None) -> bool:
         """What is known of the die under the pointer."""
@@ -113,10 +109,10 @@ class WaferMap(QWidget):
         middle, side, reach = self._frame(record)
         painter.setPen(QPen(QColor(GREY), 1.5))
         painter.drawEllipse(middle, side * reach, side * reach)
-        span = self._span(record)
+        span = (0.0, 1.0) if self._study.shown == VERDICT else record.scale(self._study.shown)
         known = record.record_of
         values = self._study.values()
-        for place in (Die(*each) for each in record.route):
+        for place in record.route:
             square = self._square(record, place)
             painter.setPen(QPen(QColor(GREY), 1.0))
             colour = self._colour(record, place, values, span)
@@ -128,7 +124,7 @@ class WaferMap(QWidget):
                 painter.fillRect(square, Qt.BrushStyle.BDiagPattern)
             if found is not None and found.failed:
                 self._cross(painter, square)
-        if self._study.die is not None and tuple(self._study.die) in record.route:
+        if self._study.die in record.route:
             square = self._square(record, self._study.die)
             painter.setBrush(Qt.BrushStyle.NoBrush)
             for pen_colour, width in (("#ffffff", 5.0), ("#111111", 2.5)):
@@ -143,33 +139,17 @@ class WaferMap(QWidget):
 
     def _frame(self, record: WaferRecord) -> tuple[QPointF, float, float]:
         """Middle of the wafer on the widget, pixels per die, and radius in dies."""
-        dies = np.array(record.route, dtype=float)
-        centre = (dies.min(axis=0) + dies.max(axis=0)) / 2.0
-        reach = float(np.hypot(*(np.abs(dies - centre) + 0.5).T).max()) + 0.1
+        _, _, reach = outline(record.route)
         height = self.height() - LEGEND * self.fontMetrics().height()
         side = min(self.width(), height) / (2.0 * (reach + MARGIN))
         return QPointF(self.width() / 2.0, height / 2.0), side, reach
 
     def _square(self, record: WaferRecord, die: Die) -> QRectF:
         middle, side, _ = self._frame(record)
-        columns, rows = ([place[axis] for place in record.route] for axis in (0, 1))
-        x = middle.x() + (die.column - (min(columns) + max(columns)) / 2.0) * side
-        y = middle.y() + (die.row - (min(rows) + max(rows)) / 2.0) * side
+        column, row, _ = outline(record.route)
+        x, y = middle.x() + (die.column - column) * side, middle.y() + (die.row - row) * side
         own = 0.94 * side
         return QRectF(x - own / 2.0, y - own / 2.0, own, own)
-
-    def _span(self, record: WaferRecord) -> tuple[float, float]:
-        """Ends of the scale: dies that failed, or are far off, would hide the differences between the others."""
-        values, known = self._study.values(), record.record_of
-        shown = [value for die, value in values.items() if not known[die].failed] or list(values.values()) or [0.0]
-        lower, upper = (float(each) for each in np.percentile(shown, (25.0, 75.0)))
-        far = FAR_OFF * (upper - lower)
-        if far > 0.0:
-            shown = [value for value in shown if lower - far <= value <= upper + far]
-        low, high = min(shown), max(shown)
-        if low == high:
-            low, high = (0.0, 1.0) if low == 0.0 else tuple(sorted((0.95 * low, 1.05 * low)))
-        return low, high
 
     def _colour(
         self, record: WaferRecord, die: Die, values: Mapping[Die, float], span: tuple[float, float]

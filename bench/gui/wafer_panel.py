@@ -5,24 +5,20 @@ from __future__ import annotations
 from datetime import datetime
 from pathlib import Path
 
-from PyQt5.QtGui import QPixmap
 from PyQt5.QtWidgets import (
     QCheckBox,
-    QComboBox,
     QDoubleSpinBox,
     QFileDialog,
-    QGroupBox,
-    QHBoxLayout,
-    QLabel,
     QLineEdit,
     QPushButton,
-    QSpinBox,
     QToolButton,
     QVBoxLayout,
     QWidget,
 )
 
+from bench.gui.boxes import box, chooser, number, row
 from bench.gui.controller import Controller
+from bench.gui.pictures import export_picture
 from bench.gui.style import ALARM, colour, note
 from bench.gui.wafer_map import WaferMap
 from bench.gui.wafer_study import MEASURE, WaferStudy
@@ -45,6 +41,7 @@ bench must be disconnected: each die gets a session of its own. Stop and Outputs
 lifted once the outputs are known to be off.</li></ul>"""
 
 FOLDER = Path("runs") / "wafer"
+"""The folder of the command line."""
 LIMITS = (
     ("formed", "Formed, at least", "Least share of the cells of a good die that form."),
     ("stuck", "Stuck, at most", "Largest share of stuck cells of a good die."),
@@ -69,7 +66,7 @@ class WaferPanel(QWidget):
         self.state, self.yield_ = note(), note()
         layout = QVBoxLayout(self)
         layout.setContentsMargins(4, 4, 4, 4)
-        layout.addLayout(_row("&Folder", self.folder, browse))
+        layout.addLayout(row("&Folder", self.folder, browse))
         layout.addWidget(self.state)
         layout.addWidget(self._make_criteria())
         layout.addWidget(self._make_measure())
@@ -86,18 +83,14 @@ class WaferPanel(QWidget):
         self.picture_button.clicked.connect(self._on_picture)
         self.table_button.clicked.connect(self._on_table)
         self.page_button.clicked.connect(self._study.write_page)
-        buttons = QHBoxLayout()
-        for button in (self.picture_button, self.table_button, self.page_button):
-            buttons.addWidget(button)
-        layout.addLayout(buttons)
+        layout.addLayout(row(self.picture_button, self.table_button, self.page_button))
         layout.addStretch(1)
         for signal in (self._study.changed, controller.busy_changed, controller.bench_changed):
             signal.connect(self._refresh)
         self._refresh()
 
     def _make_criteria(self) -> QWidget:
-        box = QGroupBox("A good die")
-        inner = QVBoxLayout(box)
+        group, inner = box("A good die")
         self.limits: dict[str, QDoubleSpinBox] = {}
         usual = Criteria()
         for name, title, about in LIMITS:
@@ -110,29 +103,26 @@ class WaferPanel(QWidget):
             spin.setToolTip(about)
             spin.valueChanged.connect(self._on_limit)
             self.limits[name] = spin
-            inner.addLayout(_row(title, spin))
+            inner.addLayout(row(title, spin))
         inner.addWidget(self.yield_)
-        return box
+        return group
 
     def _make_measure(self) -> QWidget:
-        box = QGroupBox("Measure")
+        group, inner = box("Measure")
         self.bench, browse = QLineEdit(SIMULATED), QToolButton()
         self.bench.setToolTip("Bench file with a [prober], or 'simulated'.")
         self.bench.textChanged.connect(self._refresh)
         browse.setText("…")
         browse.setToolTip("Choose a bench file.")
         browse.clicked.connect(self._on_bench)
-        self.across, self.seed, self.forming = QSpinBox(), QSpinBox(), QComboBox()
-        self.across.setRange(3, 25)
-        self.across.setValue(7)
+        self.across, self.seed = number(3, 25, 7, "dies across"), number(0, 2**31 - 1, 0, "seed")
         self.across.setToolTip("Dies across the simulated wafer.")
-        self.seed.setRange(0, 2**31 - 1)
         self.seed.setToolTip("Seed of patterns and samples, and of the simulated wafer.")
-        self.forming.addItems(list(Forming))
-        self.forming.setToolTip(
+        about = (
             "ramp: gently, by resistance; weights: at the point FORM; none: formed before; auto: ramp, and weights on "
             "a simulated bench."
         )
+        self.forming = chooser(list(Forming), "forming", about)
         self.again = QCheckBox("failed dies once more")
         self.again.setToolTip("Measures dies that failed again, beside those that are not known yet.")
         self.measure_button, self.stop_button = QPushButton(MEASURE), QPushButton("Stop")
@@ -140,18 +130,13 @@ class WaferPanel(QWidget):
         self.stop_button.clicked.connect(self._controller.stop)
         self.stop_button.setToolTip("Outputs off, needles up; dies that are done are kept.")
         self.why = note()
-        inner = QVBoxLayout(box)
-        inner.addLayout(_row("&Bench", self.bench, browse))
-        inner.addLayout(_row("Dies across", self.across))
-        inner.addLayout(_row("Seed", self.seed))
-        inner.addLayout(_row("Forming", self.forming))
+        inner.addLayout(row("&Bench", self.bench, browse))
+        inner.addLayout(row("Dies &across", self.across, "&Seed", self.seed))
+        inner.addLayout(row("F&orming", self.forming))
         inner.addWidget(self.again)
-        buttons = QHBoxLayout()
-        buttons.addWidget(self.measure_button, 1)
-        buttons.addWidget(self.stop_button)
-        inner.addLayout(buttons)
+        inner.addLayout(row(self.measure_button, self.stop_button))
         inner.addWidget(self.why)
-        return box
+        return group
 
     @property
     def criteria(self) -> Criteria:
@@ -166,13 +151,7 @@ class WaferPanel(QWidget):
 
     def save_picture(self, path: Path) -> None:
         """Save the map as it is shown, at twice the resolution of the screen."""
-        picture = QPixmap(2 * self._map.size())
-        picture.setDevicePixelRatio(2.0)
-        self._map.render(picture)
-        if picture.save(str(path)):
-            self._controller.tell("Export", f"picture of the wafer in {path}")
-        else:
-            self._controller.complain("Export", f"{path} cannot be written; choose another folder, or end it in .png")
+        export_picture(self._map, path, "the wafer", self._controller)
 
     def _refresh(self) -> None:
         record, study = self._study.record, self._study
@@ -244,13 +223,3 @@ class WaferPanel(QWidget):
         path, _ = QFileDialog.getSaveFileName(self, "Table of the dies", "dies.csv", "CSV (*.csv)")
         if path:
             self._study.save_table(Path(path))
-
-
-def _row(title: str, *widgets: QWidget) -> QHBoxLayout:
-    """A name, and what it is the name of."""
-    row, label = QHBoxLayout(), QLabel(title)
-    label.setBuddy(widgets[0])
-    row.addWidget(label)
-    for number, widget in enumerate(widgets):
-        row.addWidget(widget, 1 if number == 0 else 0)
-    return row

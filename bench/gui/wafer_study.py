@@ -4,22 +4,20 @@ from __future__ import annotations
 
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from PyQt5.QtCore import QObject, QTimer, pyqtSignal
 
 from bench.gui.controller import Controller
 from bench.gui.jobs import Report
+from bench.gui.network_work import ToldStages
 from bench.gui.run_folder import RunFolder
-from bench.procedure import Progress, Step
+from bench.source import bench_at
 from bench.stopping import StopToken
+from bench.wafer import Asked, die_folder, measure_wafer
 from bench.wafer_results import FILE, FORMED, Criteria, DieRecord, WaferRecord, load_wafer
 from data.atomic import write_atomically
 from drivers.prober_role import Die
 from models.exceptions import UserMistake
-
-if TYPE_CHECKING:
-    from bench.wafer import Asked
 
 LOOK_MS = 1000
 MEASURE, TABLE, PAGE, KEY = "Measure wafer", "Save table of dies", "Write page of the wafer", "Look at the wafer"
@@ -169,18 +167,8 @@ class WaferStudy(QObject):
             self.open(folder)
 
         def work(stop: StopToken, report: Report) -> WaferRecord:
-            from contextlib import ExitStack
-
-            from bench.config import load_bench_file
-            from bench.session import SIMULATED, simulated_bench
-            from bench.wafer import measure_wafer
-
-            with ExitStack() as stack:
-                if source == SIMULATED:
-                    config, text = stack.enter_context(simulated_bench(seed, wafer=across))
-                else:
-                    config, text = load_bench_file(Path(source))
-                return measure_wafer(config, text, folder, asked, _Told(report), stop)
+            with bench_at(source, seed, {}, wafer=across) as (config, text):
+                return measure_wafer(config, text, folder, asked, ToldStages(report), stop)
 
         self._controller.by_itself(MEASURE, work, lambda _: self.look(), _said)
 
@@ -188,14 +176,11 @@ class WaferStudy(QObject):
         """Save a line for each die, judged as it is now."""
         record = self.record
         if record is not None:
-            self._write(TABLE, path, record)
-
-    def _write(self, title: str, path: Path, record: WaferRecord) -> None:
-        self._controller.write(
-            title,
-            lambda: write_atomically(path, record.csv().encode(), "table of the dies"),
-            lambda _: self._controller.tell(title, f"{len(record.dies)} dies in {path}"),
-        )
+            self._controller.write(
+                TABLE,
+                lambda: write_atomically(path, record.csv().encode(), "table of the dies"),
+                lambda _: self._controller.tell(TABLE, f"{len(record.dies)} dies in {path}"),
+            )
 
     def write_page(self) -> None:
         """Write the page of the wafer into its folder, judged as it is now."""
@@ -214,32 +199,8 @@ class WaferStudy(QObject):
         """Look at the run files of the chosen die in the workspace Runs."""
         if self.folder is None or self.die is None:
             return
-        from bench.wafer import die_folder
-
         RunFolder.of(self._controller).go_to(self.folder / die_folder(self.die))
         self._controller.show_workspace("Runs")
-
-
-class _Told:
-    """Tells the window of the stages of a wafer as progress: dies done, and what the present one is at."""
-
-    def __init__(self, report: Report) -> None:
-        self._report = report
-        self._stage = ""
-
-    def stage(self, text: str) -> None:
-        """A stage begins."""
-        self._stage = text
-        self._report(Progress(0, 1, text))
-
-    def step(self, step: Step) -> None:
-        """There is progress on the die."""
-        if isinstance(step, Progress):
-            self._report(Progress(step.done, step.total, f"{self._stage}: {step.text}"))
-
-    def done(self, text: str) -> None:
-        """The stage ended."""
-        self._report(Progress(1, 1, text))
 
 
 def _said(record: WaferRecord) -> str:

@@ -8,17 +8,15 @@ from PyQt5.QtCore import Qt
 from PyQt5.QtWidgets import QComboBox, QHBoxLayout, QPushButton, QSplitter, QStackedWidget, QVBoxLayout, QWidget
 
 from bench.figures.style import BLUE, GREY, VERMILION
-from bench.figures.wafer import described
+from bench.figures.wafer import label
 from bench.gui.controller import Controller
-from bench.gui.fit_study import PREFIXED
 from bench.gui.plot_items import SiAxis, follow_palette
 from bench.gui.style import Elided, FollowsPalette, note
 from bench.gui.text_table import Heading, TextTable
-from bench.gui.units import si
 from bench.gui.wafer_map import WaferMap
 from bench.gui.wafer_study import VERDICT, WaferStudy
-from bench.wafer_results import FORMED, Number, radii
-from drivers.prober_role import Die
+from bench.wafer_report import described, with_interval
+from bench.wafer_results import FORMED, radii
 
 EMPTY = (
     "No wafer is open.\n\nOpen the folder of one on the right, or measure one there: the simulated wafer needs nothing "
@@ -28,21 +26,12 @@ NO_DIE = "Click a die, or go to one with the arrow keys."
 COLUMNS = (Heading("value, and 95 % interval"),)
 
 
-def with_interval(number: Number) -> str:
-    """A fitted number in three digits, with its interval."""
-    unit = PREFIXED.get(number.unit)
-    value, low, high = (
-        f"{each:.3g}" if unit is None else si(each, unit) for each in (number.value, number.low, number.high)
-    )
-    return f"{value} ({low} to {high})" + ("" if unit is not None or number.unit == "1" else f" {number.unit}")
-
-
 class RadiusPlot(FollowsPalette):
     """A quantity of the dies against their distance from the middle, with the bowl that was fitted to them."""
 
     def __init__(self, study: WaferStudy, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self._study = study
+        self.study = study
         self.plot = pg.PlotWidget(axisItems={"left": SiAxis("left")})
         for side in ("left", "bottom"):
             self.plot.getAxis(side).enableAutoSIPrefix(False)
@@ -68,14 +57,13 @@ class RadiusPlot(FollowsPalette):
     def draw(self) -> None:
         """Draw what is shown now."""
         self.plot.clear()
-        record, name = self._study.record, self._study.shown
+        record, name = self.study.record, self.study.shown
         if record is None or name == VERDICT:
             self.plot.setLabel("left", "")
             self.told.setText("Choose above the map what is shown here against the radius.")
             return
-        unit = PREFIXED.get(self._study.unit, "" if self._study.unit == "1" else self._study.unit)
-        self.plot.setLabel("left", f"{name} ({unit})" if unit else name)
-        values = self._study.values()
+        self.plot.setLabel("left", label(name, self.study.unit))
+        values = self.study.values()
         dies = list(values)
         radius, value = radii(record.route, dies), np.array([values[die] for die in dies])
         if name != FORMED:
@@ -86,9 +74,7 @@ class RadiusPlot(FollowsPalette):
             self.plot.addItem(pg.ErrorBarItem(x=radius, y=middle, height=reach, pen=pg.mkPen(GREY)))
             if (across := record.across(name)) is not None:
                 along = np.linspace(0.0, 1.0, 60)
-                bowl = across.edge.value ** (along**2) if across.relative else across.edge.value * along**2
-                curve = across.middle * bowl if across.relative else across.middle + bowl
-                self.plot.plot(along, curve, pen=pg.mkPen(VERMILION, width=2))
+                self.plot.plot(along, across.bowl(along), pen=pg.mkPen(VERMILION, width=2))
             mean, spread, edge = described(record, name)
             self.told.setText(f"Mean {mean}. Between dies: {spread}. Edge against middle: {edge}.")
             if across is None:
@@ -98,8 +84,8 @@ class RadiusPlot(FollowsPalette):
         else:
             self.told.setText("Share of the cells of each die that formed.")
         self.plot.plot(radius, value, pen=None, symbol="o", symbolSize=7, symbolBrush=BLUE, symbolPen=None)
-        if self._study.die in values:
-            at = dies.index(self._study.die)
+        if self.study.die in values:
+            at = dies.index(self.study.die)
             ring = pg.mkPen(VERMILION, width=2)
             self.plot.plot(
                 radius[at : at + 1],
@@ -118,7 +104,7 @@ class WaferView(QWidget):
 
     def __init__(self, controller: Controller, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self._study = study = WaferStudy.of(controller)
+        self.study = study = WaferStudy.of(controller)
         self.shown = QComboBox()
         self.shown.setAccessibleName("what the map of the wafer shows")
         self.shown.setToolTip("What the colours mean.")
@@ -168,32 +154,24 @@ class WaferView(QWidget):
             signal.connect(self._fill)
         self._fill()
 
-    def choose(self, die: Die | None) -> None:
-        """Look at a die."""
-        self._study.choose(die)
-
-    def show_quantity(self, name: str) -> None:
-        """Let the map and the plot show a quantity, or the verdict."""
-        self._study.show(name)
-
     def _fill(self) -> None:
-        record = self._study.record
+        record = self.study.record
         self._pages.setCurrentIndex(0 if record is None else 1)
         if record is None:
-            folder = self._study.folder
-            self._empty.setText(EMPTY if folder is None else self._study.trouble or f"reading {folder} …")
+            folder = self.study.folder
+            self._empty.setText(EMPTY if folder is None else self.study.trouble or f"reading {folder} …")
             return
-        names = self._study.quantities
+        names = self.study.quantities
         if [self.shown.itemText(index) for index in range(self.shown.count())] != names:
             self.shown.clear()
             self.shown.addItems(names)
-        self.shown.setCurrentText(self._study.shown)
+        self.shown.setCurrentText(self.study.shown)
         left = len(record.route) - len(record.dies)
         self._said.say(f"wafer {record.wafer}: {len(record.dies)} dies measured, {left} to go")
         self._fill_die()
 
     def _fill_die(self) -> None:
-        record, die, found = self._study.record, self._study.die, self._study.found
+        record, die, found = self.study.record, self.study.die, self.study.found
         assert record is not None
         self.runs_button.setEnabled(found is not None)
         if die is None or found is None:

@@ -12,12 +12,13 @@ from pytestqt.qtbot import QtBot
 
 from bench.gui.wafer_study import VERDICT
 from bench.gui.window import Window
-from bench.wafer_results import Criteria, DieRecord, Number, WaferRecord, load_wafer
+from bench.wafer_results import Criteria, DieRecord, WaferRecord, load_wafer
+from calibration.estimate import Estimate
 from drivers.prober_role import Die
 from drivers.simulated.bench import SimulatedBench
 from tests.bench.gui_window import last_line, wait, wait_idle
 
-ROUTE = tuple((column, row) for row in (-1, 0, 1) for column in (-1, 0, 1))
+ROUTE = tuple(Die(column, row) for row in (-1, 0, 1) for column in (-1, 0, 1))
 
 
 def record_of(*dies: DieRecord) -> WaferRecord:
@@ -35,9 +36,9 @@ def record_of(*dies: DieRecord) -> WaferRecord:
 
 
 def die(column: int, row: int, ohm: float = 7000.0, formed: int = 1024, failed: str = "") -> DieRecord:
-    numbers = {"lrs.median_ohm": Number(value=ohm, low=0.97 * ohm, high=1.03 * ohm, unit="ohm")}
+    numbers = {"lrs.median_ohm": Estimate(ohm, 0.97 * ohm, 1.03 * ohm, "ohm")}
     return DieRecord(
-        die=(column, row),
+        die=Die(column, row),
         chip_id=f"W7/{column}:{row}",
         failed=failed,
         cells=1024,
@@ -104,7 +105,7 @@ def test_a_quantity_is_shown_on_the_map_and_against_the_radius(opened: tuple[Win
     window, _ = opened
     view = window.wafer_view
     assert [view.shown.itemText(index) for index in range(view.shown.count())] == [VERDICT, "formed", "lrs.median_ohm"]
-    view.show_quantity("lrs.median_ohm")
+    view.study.show("lrs.median_ohm")
     assert view.map.describe(Die(1, -1)) == "die 1:-1: lrs.median_ohm 7.3 kΩ; good"
     assert "Edge against middle" in view.radius.told.text()
     colours = view.grab().toImage()
@@ -114,7 +115,7 @@ def test_a_quantity_is_shown_on_the_map_and_against_the_radius(opened: tuple[Win
 
 def test_a_measurement_elsewhere_is_followed(qtbot: QtBot, opened: tuple[Window, Path]) -> None:
     window, folder = opened
-    window.wafer_view.choose(Die(1, 1))
+    window.wafer_view.study.choose(Die(1, 1))
     load_wafer(folder).with_die(die(1, 1, 7200)).save(folder)
     wait(qtbot, lambda: "6 of 9 dies" in window.wafer_panel.state.text())
     assert "Die 1:1" in window.wafer_view.about.text()
@@ -123,7 +124,7 @@ def test_a_measurement_elsewhere_is_followed(qtbot: QtBot, opened: tuple[Window,
 
 def test_a_die_that_is_far_off_does_not_hide_the_others(qtbot: QtBot, opened: tuple[Window, Path]) -> None:
     window, folder = opened
-    window.wafer_view.show_quantity("lrs.median_ohm")
+    window.wafer_view.study.show("lrs.median_ohm")
     load_wafer(folder).with_die(die(1, 1, 90000)).with_die(die(-1, 0, 7200)).save(folder)
     wait(qtbot, lambda: "7 of 9 dies" in window.wafer_panel.state.text())
     assert "last changed" in window.wafer_panel.state.text()
@@ -149,7 +150,7 @@ def test_picture_table_and_page_are_written(qtbot: QtBot, opened: tuple[Window, 
     window.wafer_panel.page_button.click()
     wait(qtbot, lambda: (folder / "report.html").exists())
     window.wafer_panel.limits["formed"].setValue(95.0)
-    window.wafer_view._study.save_table(tmp_path / "dies.csv")
+    window.wafer_view.study.save_table(tmp_path / "dies.csv")
     wait(qtbot, lambda: (tmp_path / "dies.csv").exists())
     assert sum(line.split(",")[3] == "1" for line in (tmp_path / "dies.csv").read_text().splitlines()) == 4
 
@@ -163,7 +164,7 @@ def test_a_wafer_is_measured_from_the_window_and_stopped(
     panel.folder.setText(str(tmp_path / "W"))
     panel.bench.setText(str(tmp_path / "prober.toml"))
     panel.measure_button.click()
-    wait(qtbot, lambda: window.wafer_view._study.record is not None and len(window.wafer_view._study.record.dies) >= 2)
+    wait(qtbot, lambda: window.wafer_view.study.record is not None and len(window.wafer_view.study.record.dies) >= 2)
     assert not panel.measure_button.isEnabled()
     panel.stop_button.click()
     wait_idle(qtbot, window)

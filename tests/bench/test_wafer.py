@@ -92,14 +92,14 @@ def test_each_die_is_fitted_to_what_it_is(measured: tuple[SimulatedBench, Path, 
     """Of the medians of eight dies, whose intervals hold 95 %, at most two lie outside, and none twice as far."""
     world, folder, record = measured
     assert world.wafer is not None
-    assert [die.place for die in record.dies] == list(world.wafer.dies)
+    assert [die.die for die in record.dies] == list(world.wafer.dies)
     outside = 0
     for die in record.dies:
-        if world.wafer.is_dead(die.place):
+        if world.wafer.is_dead(die.die):
             continue
         assert die.device_file is not None
-        assert load_device(folder / die.device_file).name == f"chip SIM-{DEAD_SEED}/{die.place}"
-        truth = world.wafer.device(die.place).quantities
+        assert load_device(folder / die.device_file).name == f"chip SIM-{DEAD_SEED}/{die.die}"
+        truth = world.wafer.device(die.die).quantities
         for name in ("lrs.median_ohm", "hrs.median_ohm"):
             one = die.parameters[name]
             outside += not one.low <= truth[name].value <= one.high
@@ -113,7 +113,7 @@ def test_a_dead_die_is_put_down_as_such_and_the_next_one_measured(
 ) -> None:
     world, folder, record = measured
     assert world.wafer is not None
-    (dead,) = (die for die in record.dies if world.wafer.is_dead(die.place))
+    (dead,) = (die for die in record.dies if world.wafer.is_dead(die.die))
     assert dead.failed == "0 of 1024 cells formed"
     assert (dead.formed_cells, dead.parameters, dead.device_file) == (0, {}, None)
     assert record.good >= 7
@@ -141,7 +141,7 @@ def test_the_page_has_its_maps_and_every_die(measured: tuple[SimulatedBench, Pat
     text = write_wafer_report(folder, record).read_text(encoding="utf-8")
     assert text.count("data:image/png;base64,") == 3
     for die in record.dies:
-        assert f"<td>{die.place}</td>" in text
+        assert f"<td>{die.die}</td>" in text
     assert "0 of 1024 cells formed" in text
 
 
@@ -170,10 +170,10 @@ def test_a_stopped_wafer_goes_on_where_it_ended(world: SimulatedBench, tmp_path:
     two = load_wafer(tmp_path).dies
     assert len(two) == 2
     assert (touching(world), world.world.rails) == (False, OFF)
-    chosen = (*(die.place for die in two), Die(0, 0))
+    chosen = (*(die.die for die in two), Die(0, 0))
     whole = measure(world, tmp_path, asked(*chosen))
     assert whole.dies[:2] == two
-    assert [die.place for die in whole.dies] == list(chosen)
+    assert [die.die for die in whole.dies] == list(chosen)
 
 
 def test_a_stop_in_the_middle_of_a_die_lifts_the_needles_and_keeps_no_half_die(
@@ -248,11 +248,11 @@ def test_many_dead_dies_in_a_row_are_lost_contact(world: SimulatedBench, tmp_pat
     wafer.touch = lambda die, bench: None  # type: ignore[method-assign]  # the needles reach no pad
     with pytest.raises(BenchFailure, match="5 dies in a row"):
         measure(world, tmp_path)
-    assert [die.place for die in load_wafer(tmp_path).dies] == list(wafer.dies[:5])
+    assert [die.die for die in load_wafer(tmp_path).dies] == list(wafer.dies[:5])
     wafer.touch = touch  # type: ignore[method-assign]
     first = asked(*wafer.dies[:2])
     assert [bool(die.failed) for die in measure(world, tmp_path, first).dies] == [True] * 5
-    again = {die.place: die for die in measure(world, tmp_path, replace(first, again=True)).dies}
+    again = {die.die: die for die in measure(world, tmp_path, replace(first, again=True)).dies}
     assert [bool(again[die].failed) for die in wafer.dies[:5]] == [False, False, True, True, True]
 
 
