@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from PyQt5.QtCore import QObject, QTimer, pyqtSignal
+from pyqtgraph.util.garbage_collector import GarbageCollector
 
 from bench.gui.array_state import ArrayState
 from bench.gui.entries import Entry, Outcome
@@ -40,6 +42,8 @@ from models.cells import Geometry
 RUNS = Path("runs")
 POLL_MS = 1500
 SETTLE_MS = 300
+GARBAGE_S = 1.0
+"""How often somebody looks whether there is garbage to be collected."""
 
 SILENT = frozenset({Purpose.RAILS, Purpose.READ, Purpose.WRITE})
 """What has no line in the log, unless it fails."""
@@ -120,6 +124,8 @@ class Controller(QObject):
         self._began: dict[Job, float] = {}
         self._last_text = ""
         self._polling = self._answering = self._safe_asked = self._closing = False
+        # Python collects cycles in whatever thread it is just in: a worker would destroy widgets, and Qt with them.
+        self._garbage = GarbageCollector(GARBAGE_S)
         for worker in self._workers:
             worker.began.connect(self._on_began)
             worker.reported.connect(self._on_reported)
@@ -487,4 +493,6 @@ class Controller(QObject):
         if self.closed:
             for worker in self._workers:
                 worker.join()
+            self._garbage.timer.stop()
+            gc.enable()
             self.ended.emit()

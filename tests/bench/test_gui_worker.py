@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from pytestqt.qtbot import QtBot
 
 from bench.gui.jobs import Job, Purpose, Report, Session
 from bench.gui.parameter_form import ParameterForm
+from bench.gui.window import Window
 from bench.gui.worker import Worker
 from bench.inference import InferenceParameters
 from bench.procedure import Progress
@@ -22,6 +25,7 @@ from data.runs import open_run
 from drivers.chip import OperationKind
 from drivers.simulated.bench import SimulatedBench
 from models.exceptions import BenchFailure, UserMistake
+from tests.bench.gui_window import close
 
 PATIENCE_MS = 10_000
 PATIENCE_S = PATIENCE_MS / 1000
@@ -54,6 +58,32 @@ def test_jobs_are_done_in_order_off_the_own_thread(qtbot: QtBot, worker: Worker)
     qtbot.waitUntil(lambda: len(results) == 2, timeout=PATIENCE_MS)
     assert results[0] != threading.get_ident()
     assert results[1] == "second"
+
+
+def test_garbage_is_destroyed_in_the_thread_of_the_window_alone(qtbot: QtBot, window: Window) -> None:
+    """Widgets are: in any other thread their end may take Qt with it."""
+
+    class Cycle:
+        def __init__(self) -> None:
+            self.own = self
+
+    ended: list[int] = []
+
+    def work(stop: StopToken, report: Report) -> list[list[int]]:
+        for _ in range(50):
+            weakref.finalize(Cycle(), lambda: ended.append(threading.get_ident()))
+        return [[number] for number in range(100_000)]  # enough for several automatic collections
+
+    window.controller.study("make garbage", work)
+    qtbot.waitUntil(lambda: window.controller.idle, timeout=PATIENCE_MS)
+    qtbot.waitUntil(lambda: len(ended) == 50, timeout=PATIENCE_MS)
+    assert set(ended) == {threading.get_ident()}
+
+
+def test_collections_are_pythons_own_again_once_the_window_is_gone(qtbot: QtBot, window: Window) -> None:
+    assert not gc.isenabled()
+    close(qtbot, window)
+    assert gc.isenabled()
 
 
 def test_a_stop_also_means_what_has_not_begun(qtbot: QtBot, worker: Worker) -> None:
