@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from functools import cache
 from types import TracebackType
 
 from PyQt5.QtCore import Qt, QTimer
@@ -24,8 +25,9 @@ SIGNAL_LOOK_MS = 100
 DEFAULT_SIZE = (1280, 720)
 
 
+@cache
 def application() -> QApplication:
-    """The one QApplication of this process, made on the first call.
+    """The one QApplication of this process, made on the first call, and kept: no widget outlives its application.
 
     Raises:
         UserMistake: there is no screen to show it on.

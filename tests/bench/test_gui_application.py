@@ -36,6 +36,42 @@ sys.exit(status)
 """
 
 
+ONE_AFTER_THE_OTHER = """
+import gc, time
+from bench.gui.application import application
+from bench.gui.window import Window
+
+def shown():
+    app, window = application(), Window()
+    window.show()
+    for workspace in window.workspaces:
+        window.show_workspace(workspace.name)
+        app.processEvents()
+    window.close()
+    while not window.controller.closed:
+        app.processEvents()
+        time.sleep(0.001)
+
+for _ in range(6):
+    shown()
+gc.collect()
+print("all closed", flush=True)
+"""
+
+
+def test_windows_one_after_the_other_share_one_application(tmp_path: Path) -> None:
+    """Nobody but the program itself holds the application: it must not end with the first of them."""
+    ended = subprocess.run(
+        [sys.executable, "-c", ONE_AFTER_THE_OTHER],
+        env={**os.environ, "QT_QPA_PLATFORM": "offscreen", "XDG_CONFIG_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert (ended.returncode, ended.stdout) == (0, "all closed\n")
+
+
 def test_a_signal_closes_the_window_in_order(tmp_path: Path) -> None:
     ended = subprocess.run(
         [sys.executable, "-c", CLOSED_BY_A_SIGNAL],
