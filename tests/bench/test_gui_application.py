@@ -38,6 +38,7 @@ sys.exit(status)
 
 ONE_AFTER_THE_OTHER = """
 import gc, time
+from PyQt5.QtWidgets import QApplication
 from bench.gui.application import application
 from bench.gui.window import Window
 
@@ -54,6 +55,7 @@ def shown():
 
 for _ in range(6):
     shown()
+    assert QApplication.instance() is not None, "the application has ended"
 gc.collect()
 print("all closed", flush=True)
 """
@@ -69,7 +71,7 @@ def test_windows_one_after_the_other_share_one_application(tmp_path: Path) -> No
         timeout=100,
         check=False,
     )
-    assert (ended.returncode, ended.stdout) == (0, "all closed\n")
+    assert (ended.returncode, ended.stdout) == (0, "all closed\n"), ended.stderr[-500:]
 
 
 def test_a_signal_closes_the_window_in_order(tmp_path: Path) -> None:
