@@ -9,7 +9,7 @@ from __future__ import annotations
 import platform
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -23,6 +23,7 @@ from bench.lock import BenchLock
 from bench.procedures.characterise import CHARACTERISE, CharacteriseParameters
 from bench.procedures.forming import FORMING, QUICK, FormingParameters
 from bench.provenance import PACKAGES
+from bench.run_facts import brief
 from bench.runner import prepare_folder
 from bench.safe import SafeReport, SafeStep, safe_step
 from bench.session import Bench, Connector, claim_bench, connect, die_name, make_safe
@@ -139,7 +140,9 @@ class _Tour:
         wanted = route if self.asked.dies is None else self.asked.dies
         for die in wanted:
             if die not in route:
-                raise UserMistake(f"die {die} is not selected on the prober's wafer map; it has {_listed(route)}")
+                raise UserMistake(
+                    f"die {die} is not selected on the prober's wafer map; it has {brief([*map(str, route)])}"
+                )
         record = self._begin(route)
         known = record.record_of
         left = [die for die in wanted if die not in known or (self.asked.again and known[die].failed)]
@@ -202,8 +205,8 @@ class _Tour:
         ):
             if was != now:
                 raise UserMistake(
-                    f"{self.folder} holds a wafer with another {what} ({_brief(was)}; now {_brief(now)}); name another "
-                    "folder with --out, or give the same again"
+                    f"{self.folder} holds a wafer with another {what} ({brief(was, 60)}; now {brief(now, 60)}); name "
+                    "another folder with --out, or give the same again"
                 )
         return known.model_copy(update={"criteria": self.asked.criteria})
 
@@ -347,13 +350,3 @@ def parse_dies(text: str) -> tuple[Die, ...]:
 
 def _now() -> str:
     return datetime.now().astimezone().isoformat(timespec="seconds")
-
-
-def _listed(route: Sequence[Die], most: int = 8) -> str:
-    names = ", ".join(str(die) for die in route[:most])
-    return names if len(route) <= most else f"{names} and {len(route) - most} more"
-
-
-def _brief(value: object, most: int = 60) -> str:
-    text = str(value)
-    return text if len(text) <= most else f"{text[:most]}..."

@@ -8,7 +8,6 @@ bits are the error, the rest tells about the route). No move rests on it alone: 
 
 from __future__ import annotations
 
-import operator
 import re
 from collections.abc import Callable
 from typing import TypeVar
@@ -226,13 +225,10 @@ class MpiSentio(ScpiInstrument):
 
 def _checked_die(label: str, die: Die) -> Die:
     """A die of two whole numbers."""
-    try:
-        column, row = (operator.index(number) for number in die)
-    except (TypeError, ValueError):
-        raise LimitError(f"{label}: {die!r} is no die: two whole numbers, column and row") from None
-    if any(isinstance(number, bool | np.bool_) for number in die):
+    whole = isinstance(die, tuple) and all(isinstance(n, int | np.integer) and not isinstance(n, bool) for n in die)
+    if not whole or len(die) != 2:
         raise LimitError(f"{label}: {die!r} is no die: two whole numbers, column and row")
-    return Die(column, row)
+    return Die(int(die[0]), int(die[1]))
 
 
 def _parse_ints(text: str, count: int) -> tuple[int, ...]:
