@@ -22,39 +22,38 @@ from models.packed_kernels import ROWS, TILE, Words, add_up, count_rows
 CHUNK_ROWS = 64
 """Rows whose counts are held at a time, so that they stay next to the processor."""
 
-MOST_CHANGE = 2**15 - 1
-"""Most by which errors may change a count: changes are held in 16 bits, above as many marks of what was hit."""
+RAISED = 1 << 47
+"""By how much counts are raised to which errors are added: they stay above 0, and the bits above are free for marks."""
 
 _ONE, _SIX, _TWELVE, _LOW = np.uint64(1), np.uint64(6), np.uint64(12), np.uint64(0x3F)
 _MARKS, _LINE = 16, 16
-"""Bits of the marks; cells in a line of the cache."""
+"""Marks of a count; cells in a line of the cache."""
+
+_FIRST_MARK = 48
+"""The lowest of the marks; the bit below is 1 where a raised count is not below 0."""
 
 
-def _negative_sum(typing_context: Any, counts: Any, changes: Any) -> Any:
-    """Which of 64 sums of a count and a change are below 0, as the bits of a word; given where the first ones are.
-
-    Below the change are its marks, which the sign does not depend on.
+def _not_negative(typing_context: Any, counts: Any) -> Any:
+    """Which of 64 raised counts are not below 0, as the bits of a word; ``counts`` is the address of the first.
 
     Written as vectors for the same reason as in packed_kernels.
     """
-    word, half, lanes = ir.IntType(64), ir.IntType(32), ir.VectorType(ir.IntType(64), TILE)
+    word, vector = ir.IntType(64), ir.VectorType(ir.IntType(64), TILE)
 
     def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         bits = word(0)
         for first in range(0, 64, TILE):
-            place = builder.inttoptr(builder.add(arguments[0], word(8 * first)), lanes.as_pointer())
-            own = builder.inttoptr(builder.add(arguments[1], word(4 * first)), ir.VectorType(half, TILE).as_pointer())
-            change = builder.sext(builder.load(own, align=4), lanes)
-            total = builder.add(builder.shl(builder.load(place, align=8), ir.Constant(lanes, [_MARKS] * TILE)), change)
-            below = builder.icmp_signed("<", total, ir.Constant(lanes, [0] * TILE))
-            found = builder.zext(builder.bitcast(below, ir.IntType(TILE)), word)
+            place = builder.inttoptr(builder.add(arguments[0], word(8 * first)), vector.as_pointer())
+            above = builder.shl(builder.load(place, align=8), ir.Constant(vector, [64 - _FIRST_MARK] * TILE))
+            found = builder.icmp_signed("<", above, ir.Constant(vector, [0] * TILE))
+            found = builder.zext(builder.bitcast(found, ir.IntType(TILE)), word)
             bits = builder.or_(bits, builder.shl(found, word(first)))
         return bits
 
-    return types.uint64(types.intp, types.intp), build
+    return types.uint64(types.intp), build
 
 
-_negative_sums: Any = intrinsic(_negative_sum)
+_not_negative_bits: Any = intrinsic(_not_negative)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -120,29 +119,29 @@ def _put(
     code_bits: int,
     scale: int,
     hits: NDArray[np.uint32],
-    changes: NDArray[np.int32],
+    counts: Words,
 ) -> None:
-    """Add what errors change in the counts of a chunk of rows; a sense that is hit twice errs once.
+    """Add what errors change to the counts of a chunk of rows; a sense that is hit twice errs once.
 
     Args:
         inputs: words of the rows.
         weights: of the block.
         code_bits, hits: as of :func:`_deal`.
         scale: what is changed counts ``2^scale``.
-        changes: ``(rows * 64,)``: what is changed, and below it the marks of what was hit.
+        counts: ``(rows * 64,)``, raised; marks of what was hit are in their highest bits.
     """
     slots, sources, targets, marks = hits[0], hits[1], hits[2], hits[3]
     code = np.uint32((1 << code_bits) - 1)
-    unit, twice = np.int32(1) << (scale + _MARKS), np.uint32(scale + _MARKS + 1)
+    unit, twice, first_mark = _ONE << np.uint64(scale), np.uint64(scale + 1), np.uint64(_FIRST_MARK)
     for i in range(len(slots)):
-        slot, mark, target = slots[i], np.int32(marks[i]), targets[i]
-        change = changes[target]
+        slot, mark, target = slots[i], np.uint64(marks[i]) << first_mark, targets[i]
+        count = counts[target]
         # a mark is shared by many cells, and only tells where to look
-        if change & mark and _found(slots, slot, i):
+        if count & mark and _found(slots, slot, i):
             continue
         differs = inputs[sources[i]] ^ weights[(slot & code) >> np.uint32(6)]
         turned = ((differs >> np.uint64(slot & np.uint32(63))) & _ONE) << twice
-        changes[target] = np.int32(change | mark) + np.int32(unit - np.int32(turned))
+        counts[target] = (count | mark) + (unit - turned)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -158,7 +157,7 @@ def fire_erring(
     rows: Words,
     weights: Words,
     masks: Words,
-    limits: Words,
+    starts: Words,
     kinds: NDArray[np.int32],
     cells: NDArray[np.uint32],
     shares: Words,
@@ -171,7 +170,8 @@ def fire_erring(
     """As :func:`models.packed_kernels.fire`, with signs turned by fresh errors of every sense.
 
     Args:
-        rows, weights, masks, limits, kinds, out: as ``rows, weights, masks, starts, kinds, out`` there.
+        rows, weights, masks, kinds, out: as there.
+        starts: as there, and raised by :data:`RAISED`.
         cells, shares, code_bits: as of :func:`models.error_aliases.deal_out`.
         doublings: rows go by chunks of ``2^doublings``, of which the last one may lack some.
         numbers: ``(groups, blocks, chunks, planes)`` of hits in whole chunks.
@@ -185,7 +185,7 @@ def fire_erring(
     chunk, most, touched = 1 << doublings, 0, np.uint32(0)
     for count in numbers.flat:
         most = max(most, int(count))
-    counts, changes = np.empty(ROWS * 64, dtype=np.uint64), np.empty(chunk * 64, dtype=np.int32)
+    counts = np.zeros(max(chunk, ROWS) * 64, dtype=np.uint64)
     words, entries, room = np.empty(most, dtype=np.uint64), np.empty(most, np.uint32), np.empty(4 * most, np.uint32)
     inputs, stride = rows.reshape(rows.size), planes * groups * width
     # rows that are not there are hit too, and nobody looks at what that changes
@@ -195,27 +195,26 @@ def fire_erring(
     counter = mixed(np.uint64(seed) + STEP)
     for group in range(groups):
         for block in range(blocks):
-            own, mask, limit = weights[group, block], masks[group, block], limits[group, block]
+            own, mask, start = weights[group, block], masks[group, block], starts[group, block]
             table, part = cells[group, block], shares[group, block]
             # hits are spread over all cells: fetched in one go, they are not waited for one by one
             for cell in range(0, len(table), _LINE):
                 touched ^= table[cell]
             for first in range(0, total, chunk):
+                held = min(chunk, total - first)
+                for ahead in range(0, held, ROWS):
+                    four = counts[64 * ahead : 64 * (ahead + ROWS)]
+                    count_rows(rows, first + ahead, group, own, mask, start, kinds, 64, four)
                 seen = inputs[first * stride :] if first < whole else last
-                changes[:] = 0
                 for plane in range(planes):
                     number = numbers[group, block, first >> doublings, plane]
                     hits = room[: 4 * number].reshape(4, number)
                     _deal(counter, table, part, code_bits, doublings, stride, words, entries, hits)
-                    _put(seen[(plane * groups + group) * width :], own, code_bits, planes - 1 - plane, hits, changes)
+                    _put(seen[(plane * groups + group) * width :], own, code_bits, planes - 1 - plane, hits, counts)
                     counter += np.uint64(number) * STEP
-                held = min(chunk, total - first)
-                for ahead_of in range(0, held, ROWS):
-                    count_rows(rows, first + ahead_of, group, own, mask, limit, kinds, 64, counts)
-                    for k in range(min(ROWS, held - ahead_of)):
-                        out[first + ahead_of + k, group * blocks + block] = _negative_sums(
-                            counts.ctypes.data + 8 * 64 * k, changes.ctypes.data + 4 * 64 * (ahead_of + k)
-                        )
+                for k in range(held):
+                    bits = _not_negative_bits(counts.ctypes.data + 8 * 64 * k)
+                    out[first + k, group * blocks + block] = ~bits
     return touched
 
 
@@ -278,7 +277,8 @@ def sense(
     groups, blocks, bins = weights.shape[0], weights.shape[1], len(gap)
     places, padded, ternary = len(kinds), len(beyond) > 0, masks.shape[2] > 0
     chunk = max(total, 1) if shared else CHUNK_ROWS
-    counts = np.empty((chunk, 64), dtype=np.int64)
+    wide = min(64, out.shape[2])
+    counts = np.empty((chunk, wide), dtype=np.int64)
     drawn = fresh_draws()
     exponentials, words, _, state = drawn
     ahead = np.empty(bins, dtype=np.int64)
@@ -298,10 +298,10 @@ def sense(
                     mask.reshape(1, 1, len(mask)),
                     nothing,
                     one_kind,
-                    counts[:held].reshape(held, 1, 64),
+                    counts[:held].reshape(held, 1, wide),
                 )
                 for r in range(held):
-                    for o in range(64):
+                    for o in range(wide):
                         counts[r, o] *= 4
                 # what is shared is drawn once, and then put into all rows
                 for r in range(1 if shared else held):

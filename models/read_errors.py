@@ -35,7 +35,7 @@ from models.packed import (
     packed_bits,
 )
 from models.packed_kernels import Words, gather, pool_bits
-from models.read_error_kernels import CHUNK_ROWS, MOST_CHANGE, fire_erring, sense
+from models.read_error_kernels import CHUNK_ROWS, RAISED, fire_erring, sense
 from models.weight_errors import WeightErrorRates
 
 CHUNK_ACTIVATIONS = 2**17
@@ -84,11 +84,10 @@ class ErringNetwork(PackedNetwork):
         widest = max([one.positions * -(-one.outputs // 64) for one in self._hidden], default=1)
         self._images = max(CHUNK_IMAGES, CHUNK_ACTIVATIONS // widest)
         self._erring = [
-            _ErringLayer(layer, packed, top, positions, own, batch is not None, tile, off)
-            for layer, packed, top, positions, own, tile, off in zip(
+            _ErringLayer(layer, packed, positions, own, batch is not None, tile, off)
+            for layer, packed, positions, own, tile, off in zip(
                 network.layers,
                 [*self._hidden, self._last],
-                [self._top, *(1 for _ in self._hidden)],
                 [1, *(one.positions for one in self._hidden)],
                 rates,
                 [tile_columns] * len(rates) if alike else cast("Any", tile_columns),
@@ -132,7 +131,6 @@ class _ErringLayer:
         self,
         layer: Layer,
         packed: PackedDense | PackedConvolution,
-        top: int,
         positions: int,
         rates: WeightErrorRates,
         shared: bool,
@@ -154,9 +152,8 @@ class _ErringLayer:
         self._downwards = (layer.sign < 0).reshape(layer.groups, -1)
         self._turned = [] if turned is None or not turned.any() else _by_group(layer, positions, turned)
         simple = not (self._lossy or len(self._beyond) or shared or self._turned)
-        # beyond it the sums of what errors change may not fit
-        simple = simple and top * math.prod(layer.weights.shape[1:]) <= MOST_CHANGE
         self._aliases = aliases(ordered, layer.groups, blocks, self._code_bits) if simple else None
+        self._raised = bank.starts + np.uint64(RAISED)
 
     def activations(self, x: Words, seed: np.uint64) -> Words:
         """Bits ``(n, positions, 1, words)`` of packed inputs."""
@@ -204,7 +201,7 @@ class _ErringLayer:
             rows,
             bank.weights,
             bank.masks,
-            bank.starts,
+            self._raised,
             bank.kinds,
             self._aliases.cells,
             self._aliases.shares,

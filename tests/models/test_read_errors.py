@@ -8,7 +8,7 @@ from models.convolution_shapes import PaddingValue, Pool, PoolKind
 from models.encodings import BitPlaneEncoding, StochasticEncoding, ThermometerEncoding, magnitude, presented
 from models.error_aliases import aliases
 from models.exceptions import UserMistake
-from models.integer import IntegerLayer, IntegerNetwork
+from models.integer import MAX_THRESHOLD, IntegerLayer, IntegerNetwork
 from models.networks import fold
 from models.packed import PackedNetwork
 from models.presenting import present
@@ -190,6 +190,28 @@ def test_errors_of_one_sum_are_binomial(rate):
     seen, wanted = np.append(counts[often], counts[~often].sum()), np.append(expected[often], expected[~often].sum())
     seen, wanted = seen[wanted > 0.5], wanted[wanted > 0.5]
     assert stats.chi2.sf((np.square(seen - wanted) / wanted).sum(), len(seen) - 1) > 1e-4
+
+
+@pytest.mark.parametrize("rate", [1e-4, 1e-3, 0.03, 0.1])
+def test_hidden_neurons_fire_as_often_as_binomial_errors_allow(rate):
+    # neurons that differ in their thresholds alone, two of them out of reach; a last layer that does not err shows them
+    from scipy import stats
+
+    columns, rows, images = 70, 66, 20001
+    threshold = np.array([-MAX_THRESHOLD, MAX_THRESHOLD, *range(columns - 2 * (rows - 3), columns + 1, 2)])
+    hidden = IntegerLayer(np.ones((rows, columns), np.int8), np.ones(rows, int), threshold)
+    shown = IntegerLayer((2 * np.eye(rows) - 1).astype(np.int8), np.ones(rows, int), np.zeros(rows, int))
+    network = IntegerNetwork("hidden", ThermometerEncoding(columns, (1,)), (hidden, shown), rows)
+    rates = [WeightErrorRates(inversion=rate), WeightErrorRates()]
+    scores = ErringNetwork(network, rates, np.random.default_rng(8)).scores(np.ones((images, columns), np.uint8))
+    # of each image, the neuron at +1 scores more than the one at -1 by 4
+    fired = scores == scores.max(axis=1, keepdims=True)
+    assert fired[:, 0].all()
+    assert not fired[:, 1].any()
+    expected = stats.binom.cdf((columns - threshold[2:]) // 2, columns, rate)
+    spread = np.sqrt(expected * (1 - expected) / images)
+    # 4.5 standard deviations, and one image where a neuron is all but certain
+    assert (np.abs(fired[:, 2:].mean(axis=0) - expected) <= 4.5 * spread + 1 / images).all()
 
 
 def test_each_cell_errs_with_its_own_rate_and_a_rate_of_zero_never():
