@@ -31,18 +31,16 @@ from models.exceptions import UserMistake
 
 Floats = NDArray[np.float64]
 
-SEED = 2107
-"""Of all simulated populations; a fit of the same data gives the same digits."""
-
 _WORK = 60_000
 """Most readings in one simulated population, about."""
 _FEWEST_SIMULATED, _MOST_SIMULATED = 128, 1024
 _SIMULATED_WIDE = 256
 _WIDE, _NARROW = 120, 240
 """Populations in each round of the search."""
+_MOST_NARROW = 4 * _NARROW
 _AT_ESTIMATE, _PAIRS_AROUND = 150, 120
 """Populations, and pairs of them, in the bootstrap."""
-_ROUNDS_WIDE, _ROUNDS_NARROW = 6, 4
+_ROUNDS_WIDE, _ROUNDS_NARROW = 6, 6
 _NARROW_SIGMAS = 2.5
 _CURVED = 0.15
 """Half widths of the search from which the map from parameters to statistics is taken as quadratic."""
@@ -202,6 +200,7 @@ def infer(
     devices: int,
     start: WeakReset,
     free: Sequence[Free],
+    seed: int,
     progress: Callable[[WeakReset], Floats | None] | None = None,
 ) -> Populations:
     """Estimate the populations at the measured statistics.
@@ -212,9 +211,10 @@ def infer(
         devices: how many they are.
         start: first guess; also the values of what is not free.
         free: what is estimated.
+        seed: of all simulated populations.
         progress: called with the populations after the wide search; may hand back other statistics to go on with.
     """
-    rng = np.random.default_rng(SEED)
+    rng = np.random.default_rng(seed)
     simulated = group_size(setting, devices)
     free = tuple(free)
     low, high = _bounds(free)
@@ -232,10 +232,12 @@ def infer(
     if progress is not None:
         changed = progress(_section(start, free, centre))
         observed = observed if changed is None else changed
+    # of many devices so little is left to chance that the noise of the map would be most of it
+    narrow = min(_NARROW * max(round(devices / simulated), 1), _MOST_NARROW)
     # where the wide search found nothing, one more round tells what there is to report
     for _ in range(_ROUNDS_NARROW if wide_enough else 1):
         width = np.clip(_NARROW_SIGMAS * np.sqrt(np.diag(found.covariance)), 0.1 * full, 1.2 * full)
-        found = _search(setting, observed, start, free, centre, width, simulated, _NARROW, devices, rng)
+        found = _search(setting, observed, start, free, centre, width, simulated, narrow, devices, rng)
         centre = np.clip(found.value, low, high)
         if found.inside:
             break
