@@ -13,34 +13,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.figures.style import BLUE, GREY, VERMILION, logarithmic, panels
-from bench.pages import facts_html, figure_html, page, table_html
+from bench.pages import WHAT, facts_html, figure_html, page, table_html
 from bench.run_facts import brief, facts, local
 from calibration.estimate import COVERAGE, Estimate
 from calibration.result import Check, Fit, Overlay, provenance
 from calibration.tables import TableRun
-from data.atomic import check_writable, write_atomically
+from data.atomic import write_atomically
 from data.device_files import DeviceFile
 from data.run_chain import available_chain
 from data.runs import Run
-from models.exceptions import UserMistake
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-SUFFIXES = (".html", ".htm")
-WHAT = "report"
 NO_VALUE = "-"
-
-
-def check_report_path(path: Path) -> None:
-    """Refuse a place where no page can be written, before the work is done.
-
-    Raises:
-        UserMistake: the name does not end in .html, or nothing can be written there.
-    """
-    if path.suffix.lower() not in SUFFIXES:
-        raise UserMistake(f"the report {path} is a page; let its name end in .html")
-    check_writable(path, WHAT)
 
 
 def write_fit_report(path: Path, kind: str, fit: Fit, runs: Sequence[Run], base: DeviceFile) -> Path:

@@ -6,9 +6,12 @@ import base64
 import io
 from collections.abc import Iterable, Sequence
 from html import escape
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.figures.style import DPI
+from data.atomic import check_writable
+from models.exceptions import UserMistake
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -34,6 +37,40 @@ figcaption { max-width: 60rem; color: #444; }
   h2 { break-after: avoid; }
 }
 """
+
+
+SUFFIXES = (".html", ".htm")
+WHAT = "report"
+"""What a page is called where it cannot be written."""
+
+
+def check_page(path: Path) -> None:
+    """Refuse a place where no page can be written, before the work is done.
+
+    Raises:
+        UserMistake: the name does not end in .html, or nothing can be written there.
+    """
+    if path.suffix.lower() not in SUFFIXES:
+        raise UserMistake(f"the report {path} is a page; let its name end in .html")
+    check_writable(path, WHAT)
+
+
+def prepare_page(path: Path, option: str) -> None:
+    """Make the folder of a page and see that it can be written, so that a mistake shows before the work is done.
+
+    Args:
+        path: of the page.
+        option: that names another folder.
+
+    Raises:
+        UserMistake: the folder cannot be made or written to.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        where = f"{path.parent}: {error.strerror}"
+        raise UserMistake(f"cannot make the folder {where}; name another with {option}") from None
+    check_writable(path, WHAT)
 
 
 def page(title: str, parts: Iterable[str]) -> str:

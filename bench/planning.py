@@ -264,12 +264,7 @@ class _Pass:
         return None
 
     def _set_temperature(self, step: SetTemperature, rails: SupplyRails) -> TemperatureReading:
-        if self._config.temperature is None:
-            raise LimitError(
-                f"{step.celsius:g} degC is asked for and the bench has no temperature source; "
-                "add [temperature] to its file, or leave the temperature out"
-            )
-        self._config.limit("temperature_c", "degC").check(step.celsius, "temperature")
+        self._config.check_temperature(step.celsius)
         rails.off()
         self._tally.waiting_s += abs(step.celsius - self._celsius) / DEGREES_PER_S + step.soak_s
         self._celsius = step.celsius

@@ -10,15 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from bench.figures import figures
-from bench.pages import facts_html, figure_html, page, table_html
+from bench.pages import WHAT, check_page, facts_html, figure_html, page, table_html
 from bench.run_facts import brief, ended_early, facts, local
-from data.atomic import check_writable, write_atomically
+from data.atomic import write_atomically
 from data.run_chain import available_chain
 from data.runs import Run, RunStatus
-from models.exceptions import UserMistake
 
-SUFFIXES = (".html", ".htm")
-WHAT = "report"
 BLOCK = 1 << 20
 
 
@@ -29,9 +26,7 @@ def report_path(run: Run, out: Path | None) -> Path:
         UserMistake: no page can be written there.
     """
     path = run.path.with_suffix(".html") if out is None else out
-    if path.suffix.lower() not in SUFFIXES:
-        raise UserMistake(f"the report {path} is a page; let its name end in .html")
-    check_writable(path, WHAT)
+    check_page(path)
     return path
 
 

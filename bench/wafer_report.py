@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bench.figures.style import engineering
 from bench.figures.wafer import wafer_figures
-from bench.pages import facts_html, figure_html, page, table_html
+from bench.pages import WHAT, facts_html, figure_html, page, table_html
 from bench.run_facts import brief, flat, local
 from bench.wafer_results import FILE, FORMED, DieRecord, WaferRecord
 from calibration.estimate import Estimate
@@ -101,7 +101,7 @@ def summary(record: WaferRecord) -> list[tuple[str, str]]:
 def write_wafer_report(folder: Path, record: WaferRecord) -> Path:
     """Write the page of a wafer into its folder. Raises UserMistake when that cannot be."""
     path = folder / REPORT
-    write_atomically(path, wafer_html(record).encode("utf-8"), "report")
+    write_atomically(path, wafer_html(record).encode("utf-8"), WHAT)
     return path
 
 

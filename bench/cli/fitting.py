@@ -70,7 +70,8 @@ def fit_command(
     A fit that did not converge is shown, and its page is written; its device file is not, and the status is 1.
     """
     from bench.console import Reporter
-    from bench.fit_reports import check_report_path, write_fit_report
+    from bench.fit_reports import write_fit_report
+    from bench.pages import check_page
     from calibration.result import fitted_device
     from calibration.script import DEVICE_FILE, KINDS, fit_sources, open_sources
     from data.atomic import check_writable
@@ -79,7 +80,7 @@ def fit_command(
     kind, reporter = KINDS[name], Reporter(as_json)
     check_writable(out, DEVICE_FILE)
     if report is not None:
-        check_report_path(report)
+        check_page(report)
     base = default_device() if base_path is None else load_device(base_path)
     reporter.stage(f"reading {', '.join(path.name for path in paths)}")
     runs = open_sources(kind, paths, base, partial=partial, population=population)

@@ -11,11 +11,12 @@ from models.exceptions import BenchFailure
 
 def validate_command(seed: int, report: Path | None, as_json: bool) -> None:
     """The models held against published figures; a failure when a hard one does not hold."""
+    from bench.pages import prepare_page
     from bench.validation import validate
-    from bench.validation.report import KINDS, prepare_page, shown, wanted, write_report
+    from bench.validation.report import KINDS, PAGE, shown, wanted, write_report
 
     if report is not None:
-        prepare_page(report)
+        prepare_page(report / PAGE, "--report")
     reporter = Reporter(as_json)
     with stop_on_signals() as stop:
 

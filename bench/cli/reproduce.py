@@ -59,15 +59,16 @@ def reproduce_command(asked: Asked, as_json: bool) -> None:
 
 
 def _reproduce(asked: Asked, as_json: bool) -> None:
+    from bench.pages import prepare_page
     from bench.reproduce import Context, Verdict, system
-    from bench.reproduce.report import page_path, prepare_page, shown, write_page
+    from bench.reproduce.report import page_path, shown, write_page
 
     chosen = system(asked.name)
     chosen.check_size(asked.size, asked.quick)
     if asked.data_dir is not None and not asked.data_dir.is_dir():
         raise UserMistake(f"--data-dir {asked.data_dir}: there is no such folder")
     report = page_path(asked.out, asked.called, asked.quick)
-    from_first(lambda: prepare_page(report))
+    from_first(lambda: prepare_page(report, "--out"))
     reporter = Reporter(as_json)
     with stop_on_signals() as stop:
         reporter.stage(f"{asked.name}: {chosen.summary}")

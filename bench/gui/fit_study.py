@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 from PyQt5.QtCore import QObject, pyqtSignal
 
-from bench.fit_reports import check_report_path, write_fit_report
+from bench.fit_reports import write_fit_report
 from bench.fitting import FitTask, Fitted, fit_apart
 from bench.gui.controller import Controller
 from bench.gui.units import si
+from bench.pages import check_page
 from data.device_files import save_device
 from models.exceptions import UserMistake
 
@@ -113,7 +114,7 @@ class FitStudy(QObject):
             return
 
         def work() -> Path:
-            check_report_path(path)
+            check_page(path)
             return write_fit_report(path, fitted.task.kind, fitted.fit, fitted.runs, fitted.base)
 
         self._controller.write(REPORT, work, lambda written: self._controller.tell(REPORT, str(written)))

@@ -102,7 +102,7 @@ class MapPane(QWidget):
         now = deepcopy(state)  # a large array takes a second, in which a run goes on
         self._controller.write(
             "Export",
-            lambda: write_atomically(path, now.table().encode(), "table"),
+            lambda: write_atomically(path, now.table().encode(), "table of the cells"),
             lambda _: self._controller.tell("Export", f"{now.geometry.cells} cells in {path}"),
         )
 

@@ -128,12 +128,14 @@ class Size:
         epochs: of each training.
         filters: of the first convolution; the others keep their ratio to it.
         draws: sets of errors at each rate.
+        hidden: neurons of each hidden layer.
     """
 
     data: str | None = None
     epochs: int | None = None
     filters: int | None = None
     draws: int | None = None
+    hidden: int | None = None
 
     def given(self) -> Mapping[str, str]:
         """What is of another size, by the name of the option."""

@@ -8,10 +8,9 @@ from html import escape
 from importlib.metadata import version
 from pathlib import Path
 
-from bench.pages import facts_html, figure_html, page
+from bench.pages import WHAT, facts_html, figure_html, page
 from bench.reproduce.frame import Reproduction, Row, Size, Verdict
-from data.atomic import check_writable, write_atomically
-from models.exceptions import UserMistake
+from data.atomic import write_atomically
 
 _HEAD = '<th>figure</th><th class="number">published</th><th class="number">ours</th><th>verdict</th>'
 _EXPLANATION = (
@@ -23,19 +22,6 @@ _EXPLANATION = (
 def page_path(folder: Path, name: str, quick: bool) -> Path:
     """Where the page of a system goes."""
     return folder / f"{name}{'-quick' if quick else ''}.html"
-
-
-def prepare_page(path: Path) -> None:
-    """Make the folder and see that the page can be written, so that a mistake shows before the work is done.
-
-    Raises:
-        UserMistake: the folder cannot be made or written to.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserMistake(f"cannot make the folder {path.parent}: {error.strerror}; name another with --out") from None
-    check_writable(path, "report")
 
 
 def write_page(path: Path, reproduction: Reproduction, quick: bool, size: Size) -> None:
@@ -60,7 +46,7 @@ def write_page(path: Path, reproduction: Reproduction, quick: bool, size: Size) 
             facts_html("What was run", list(reproduction.settings.items())),
         ],
     )
-    write_atomically(path, text.encode(), "report")
+    write_atomically(path, text.encode(), WHAT)
 
 
 def shown(value: float | str | None) -> str:

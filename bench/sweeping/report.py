@@ -117,7 +117,7 @@ def write_csv(path: Path, stored: Stored) -> None:
         else:
             numbers = (outcome.results.get(name, "") for name in results)
             writer.writerow([*where, outcome.status, *numbers, outcome.processor_s, outcome.error])
-    write_atomically(path, text.getvalue().encode(), "table")
+    write_atomically(path, text.getvalue().encode(), "table of the points")
 
 
 def plot(path: Path, stored: Stored, results: Sequence[str], against: str | None) -> None:

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.pages import figure_html, page
+from bench.pages import WHAT, figure_html, page, prepare_page
 from bench.validation.figures import packaged_reference
 from bench.validation.plots import PLOTS
 from bench.validation.rows import Row
 from bench.validation.subject import Subject
-from models.exceptions import UserMistake
+from data.atomic import write_atomically
 
 PAGE = "validation.html"
 PLOT_STREAM = 0x707
@@ -60,23 +60,9 @@ def write_report(folder: Path, rows: Sequence[Row], seed: int, subject: Subject 
     Raises:
         UserMistake: the folder cannot be made or written to.
     """
-    path = prepare_page(folder)
-    path.write_text(_page(rows, seed, Subject.packaged() if subject is None else subject), encoding="utf-8")
-    return path
-
-
-def prepare_page(folder: Path) -> Path:
-    """Make the folder and an empty page in it, so that a mistake shows before the work is done.
-
-    Raises:
-        UserMistake: the folder cannot be made or written to.
-    """
     path = folder / PAGE
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        path.write_text("", encoding="utf-8")
-    except OSError as error:
-        raise UserMistake(f"report {path}: {error.strerror}; name another folder with --report") from None
+    prepare_page(path, "--report")
+    write_atomically(path, _page(rows, seed, Subject.packaged() if subject is None else subject).encode("utf-8"), WHAT)
     return path
 
 

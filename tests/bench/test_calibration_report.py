@@ -103,9 +103,9 @@ def test_a_fitted_curve_with_points_of_its_own_is_read_between_them() -> None:
 
 
 def test_a_page_must_be_called_a_page(run: TableRun, tmp_path: Path) -> None:
-    from bench.fit_reports import check_report_path
+    from bench.pages import check_page
 
     with pytest.raises(UserMistake, match=r"end in \.html"):
-        check_report_path(tmp_path / "fit.pdf")
+        check_page(tmp_path / "fit.pdf")
     with pytest.raises(UserMistake, match="cannot write the report"):
-        check_report_path(tmp_path / "missing" / "fit.html")
+        check_page(tmp_path / "missing" / "fit.html")
