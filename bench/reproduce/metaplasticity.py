@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bench.figures.style import looks, panels
-from bench.reproduce.frame import Context, Picture, Reproduction, Row, System, ordering, reproduced
+from bench.reproduce.frame import Context, Picture, Reproduction, Row, Size, System, ordering, reproduced
 from data.datasets import Dataset, load_dataset
 
 if TYPE_CHECKING:
@@ -203,7 +203,17 @@ def stream(context: Context, course: Course, parts: Sequence[Dataset], m: float)
 
 def run(context: Context) -> Reproduction:
     """The three experiments, each with m = 0 and with the metaplasticity of the source."""
-    return reproduce(context, QUICK if context.quick else FULL)
+    return reproduce(context, QUICK if context.quick else sized(context.size))
+
+
+def sized(size: Size) -> Experiments:
+    """The full experiments with networks, or trainings, of another size."""
+
+    def resized(course: Course) -> Course:
+        hidden = course.hidden if size.hidden is None else (size.hidden,) * len(course.hidden)
+        return replace(course, hidden=hidden, epochs=course.epochs if size.epochs is None else size.epochs)
+
+    return replace(FULL, permuted=resized(FULL.permuted), in_turn=resized(FULL.in_turn), stream=resized(FULL.stream))
 
 
 def reproduce(context: Context, what: Experiments) -> Reproduction:
@@ -350,4 +360,9 @@ def _settings(context: Context, what: Experiments) -> dict[str, str]:
     }
 
 
-SYSTEM = System("metaplasticity", "tasks learnt one after another, with and without metaplastic hidden weights", run)
+SYSTEM = System(
+    "metaplasticity",
+    "tasks learnt one after another, with and without metaplastic hidden weights",
+    run,
+    ("epochs", "hidden"),
+)

@@ -193,7 +193,8 @@ def test_tasks_are_permutations_and_parts_are_the_whole() -> None:
         ("digital", Size(data="digits"), "--data digits: there are mnist, cifar10, ecg"),
         ("medical", Size(data="ptb"), "--data ptb: there are ecg, eeg, mit-bih"),
         ("ternary", Size(data="mnist"), "ternary does not take --data; it takes --epochs, --filters, --draws"),
-        ("metaplasticity", Size(epochs=1), "metaplasticity does not take --epochs; it is run at one size only"),
+        ("metaplasticity", Size(draws=1), "metaplasticity does not take --draws; it takes --epochs, --hidden"),
+        ("weak-reset", Size(epochs=1), "weak-reset does not take --epochs; it is run at one size only"),
     ],
 )
 def test_sizes_that_a_system_has_not_are_refused(name: str, size: Size, says: str) -> None:

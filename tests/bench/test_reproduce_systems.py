@@ -13,7 +13,18 @@ import pytest
 import torch
 
 from bench.cli.reproduce import Asked, reproduce_command
-from bench.reproduce import Context, Size, Verdict, differential, digital, medical, mram, stochastic, ternary
+from bench.reproduce import (
+    Context,
+    Size,
+    Verdict,
+    differential,
+    digital,
+    medical,
+    metaplasticity,
+    mram,
+    stochastic,
+    ternary,
+)
 from bench.reproduce.bit_errors import (
     Case,
     Curve,
@@ -195,6 +206,10 @@ def test_cases_of_another_size() -> None:
     small = ternary.sized(ternary.FULL, Size(filters=8))
     assert small.compared == small.disturbed
     assert [block.filters for block in small.compared.blocks if isinstance(block, Conv)] == convolutions
+    tasks = metaplasticity.sized(Size(hidden=64, epochs=2))
+    assert [(one.hidden, one.epochs) for one in (tasks.permuted, tasks.in_turn, tasks.stream)] == [((64, 64), 2)] * 3
+    assert tasks.stream.m == metaplasticity.FULL.stream.m
+    assert metaplasticity.sized(Size()) == metaplasticity.FULL
 
 
 def test_real_signals_are_each_held_out_once_and_too_few_of_them_show_no_order(
