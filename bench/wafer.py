@@ -33,8 +33,9 @@ from bench.wafer_results import FILE, Criteria, DieRecord, WaferRecord, load_waf
 from calibration.device_fit import fit_device
 from calibration.estimate import Estimate
 from data.device_files import default_device, save_device
+from data.run_storage import RunLock
 from data.runs import open_run
-from drivers.errors import LimitError, LinkError, ReplyError, WrongInstrument
+from drivers.errors import LimitError, LinkError, ReplyError, TakenAway, WrongInstrument
 from drivers.prober_role import Die, Prober
 from models.exceptions import BenchFailure, UserMistake
 
@@ -44,7 +45,7 @@ USABLE = 0.5
 DEAD_IN_A_ROW = 5
 """So many dies without one working cell, one after the other, are rather needles that have lost contact."""
 
-_BENCH_FAULTS = (LinkError, ReplyError, WrongInstrument, LimitError)
+_BENCH_FAULTS = (LinkError, ReplyError, WrongInstrument, LimitError, TakenAway)
 """Faults of the bench, and not of a die: they end the run."""
 
 
@@ -107,13 +108,25 @@ def measure_wafer(
     if config.prober is None:
         raise UserMistake(f"bench {config.name!r} has no [prober]; add one to its file, see docs/wafer.md")
     prepare_folder(folder)
-    with BenchLock([config.prober.resource]):
+    with _owned(folder), BenchLock([config.prober.resource]):
         prober = Connector(config).prober()
         assert prober is not None
         try:
             return _Tour(config, text, folder, asked, stages, stop, on_die, prober).go()
         finally:
             prober.close()
+
+
+@contextmanager
+def _owned(folder: Path) -> Iterator[None]:
+    """Keep all others from writing the wafer of this folder: each would replace what the other found."""
+    lock = RunLock(folder / FILE)
+    if not lock.acquire():
+        raise UserMistake(f"another process measures the wafer in {folder}; wait for it, or name another with --out")
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @dataclass

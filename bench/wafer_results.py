@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from calibration.between_dies import BetweenDies, between_dies
 from calibration.bit_errors import binomial_rate
@@ -81,12 +82,21 @@ class DieRecord(_Part):
     die: Die
     chip_id: str
     failed: str
-    cells: int
-    formed_cells: int | None
+    cells: Annotated[int, Field(gt=0)]
+    formed_cells: Annotated[int, Field(ge=0)] | None
     parameters: Mapping[str, Estimate]
     device_file: str | None
     started: str
     seconds: float
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if self.formed_cells is not None and self.formed_cells > self.cells:
+            raise ValueError(f"{self.formed_cells} of {self.cells} cells formed")
+        for name, one in self.parameters.items():
+            if not one.low <= one.value <= one.high or math.isinf(one.high - one.low):
+                raise ValueError(f"{name}: {one} lies outside of its own interval, or is not finite")
+        return self
 
     @property
     def formed(self) -> float:
@@ -118,6 +128,15 @@ class WaferRecord(_Part):
     criteria: Criteria
     route: tuple[Die, ...]
     dies: tuple[DieRecord, ...] = ()
+
+    @model_validator(mode="after")
+    def _on_the_map(self) -> Self:
+        known = self.record_of
+        if len(known) < len(self.dies):
+            raise ValueError("a die stands there twice")
+        if strange := [die for die in known if die not in self.route]:
+            raise ValueError(f"die {strange[0]} is not on the wafer map")
+        return self
 
     @property
     def record_of(self) -> dict[Die, DieRecord]:
@@ -207,7 +226,8 @@ def load_wafer(folder: Path) -> WaferRecord:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise UserMistake(f"{path}: no wafer file of this version: {where}: {first['msg']}") from None
+        told = f"{where}: {first['msg']}" if where else first["msg"]
+        raise UserMistake(f"{path} is damaged, or no wafer file of this version: {told}") from None
 
 
 def radii(route: Sequence[Die], dies: Sequence[Die]) -> NDArray[np.float64]:

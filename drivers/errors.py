@@ -34,6 +34,10 @@ class ReadBackError(BenchFailure):
     """What was set reads back as something else, by more than the instrument's resolution."""
 
 
+class TakenAway(ReadBackError):
+    """What this session had switched on or moved, somebody else switched off or moved: it is no fault of the chip."""
+
+
 class WrongInstrument(BenchFailure):
     """Something else answers at this address than the bench file says."""
 

@@ -6,6 +6,9 @@ from typing import NamedTuple, Protocol
 
 from drivers.roles import Instrument
 
+FEWEST_ACROSS, MOST_ACROSS = 3, 25
+"""Dies across the wafer that a simulated bench can have."""
+
 
 class Die(NamedTuple):
     """Where a die is on the prober's wafer map: counted in dies from the origin of its grid."""

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from functools import partial
 
-from drivers.errors import ReadBackError
+from drivers.errors import ReadBackError, TakenAway
 from drivers.operating_points import RailVoltages
 from drivers.roles import ChannelReading, PowerSupply
 from models.exceptions import BenchFailure
@@ -133,14 +133,16 @@ class SupplyRails:
 
         Raises:
             ReadBackError: one is out of tolerance; the rails are then unknown.
+            TakenAway: its output is off.
         """
         if self._applied is None:
             raise ReadBackError("the rails are off or unknown; nothing can be said of what was just done")
-        measured = self._measured()
-        if wrong := self._deviation(measured, self._applied):
+        readings = self.measure()
+        if wrong := self._deviation(readings, self._applied):
             self._applied = None
+            self._check_on(readings, wrong)
             raise ReadBackError(f"{wrong}: it moved while it was in use; what was just done is not recorded")
-        return measured
+        return RailVoltages(*(readings[rail].voltage_v for rail in RAILS))
 
     def measure(self) -> dict[str, ChannelReading]:
         """Measure the three rails: name of the rail to its reading."""
@@ -158,23 +160,30 @@ class SupplyRails:
     def _await(self, rails: RailVoltages) -> None:
         """Wait until the rails arrive, then for them to settle, then look once more."""
         deadline = time.monotonic() + self._arrive_s
-        while wrong := self._deviation(self._measured(), rails):
+        while wrong := self._deviation(readings := self.measure(), rails):
             self._check_permitted()
+            self._check_on(readings, wrong)
             if time.monotonic() > deadline:
                 raise ReadBackError(f"{wrong}; check the wiring and the current limit")
             time.sleep(POLL_S)
         if self._settle_s > 0:
             time.sleep(self._settle_s)
-            if wrong := self._deviation(self._measured(), rails):
+            if wrong := self._deviation(readings := self.measure(), rails):
+                self._check_on(readings, wrong)
                 raise ReadBackError(f"{wrong} after settling; check the wiring and the current limit")
 
-    def _measured(self) -> RailVoltages:
-        readings = self.measure()
-        return RailVoltages(*(readings[rail].voltage_v for rail in RAILS))
+    def _check_on(self, readings: Mapping[str, ChannelReading], wrong: str) -> None:
+        """Raise TakenAway where an output is off that was on: nothing on the chip does that."""
+        if off := [rail[:-2].upper() for rail, reading in readings.items() if not reading.on]:
+            raise TakenAway(
+                f"{wrong}: {', '.join(off)} switched off by somebody else (`rram-bench safe`, the front panel, a trip "
+                "of the supply); what was just done is not recorded"
+            )
 
-    def _deviation(self, measured: RailVoltages, wanted: RailVoltages) -> str:
+    def _deviation(self, readings: Mapping[str, ChannelReading], wanted: RailVoltages) -> str:
         """Which rail does not measure what was wanted; empty when all do."""
-        for rail, found, asked in zip(RAILS, measured, wanted, strict=True):
+        for rail, asked in zip(RAILS, wanted, strict=True):
+            found = readings[rail].voltage_v
             if abs(found - asked) > self._tolerance_v:
                 return (
                     f"rail {rail[:-2].upper()}: set to {asked:g} V but measures {found:.3f} V "

@@ -73,10 +73,13 @@ def run_command(
     from bench.stopping import stop_on_signals
     from bench.wafer import Asked, forming_of, measure_wafer, parse_dies
     from bench.wafer_results import Criteria
+    from drivers.prober_role import FEWEST_ACROSS, MOST_ACROSS
 
     source = one_bench(bench, "wafer run")
     if across is not None and source != SIMULATED:
         raise UserMistake(f"--across {across} is of the simulated bench; the bench file {source} has its own wafer")
+    if across is not None and not FEWEST_ACROSS <= across <= MOST_ACROSS:
+        raise UserMistake(f"--across {across}: wafers of {FEWEST_ACROSS} to {MOST_ACROSS} dies across are simulated")
     parameters = CHARACTERISE.parse({"seed": str(seed), **parse_settings(settings)})
     assert isinstance(parameters, CharacteriseParameters)
     asked = Asked(

@@ -27,6 +27,7 @@ from bench.session import SIMULATED
 from bench.wafer import Asked, Forming
 from bench.wafer_report import yield_text
 from bench.wafer_results import Criteria
+from drivers.prober_role import FEWEST_ACROSS, MOST_ACROSS
 
 HELP = """<b>Wafer</b>: dies of a wafer on a prober, one after the other.
 <ul><li>Open the folder of a wafer; one that is being measured, here or by <code>rram-bench wafer run</code>, is
@@ -115,7 +116,7 @@ class WaferPanel(QWidget):
         browse.setText("…")
         browse.setToolTip("Choose a bench file.")
         browse.clicked.connect(self._on_bench)
-        self.across, self.seed = number(3, 25, 7, "dies across"), number(0, 2**31 - 1, 0, "seed")
+        self.across, self.seed = number(FEWEST_ACROSS, MOST_ACROSS, 7, "dies across"), number(0, 2**31 - 1, 0, "seed")
         self.across.setToolTip("Dies across the simulated wafer.")
         self.seed.setToolTip("Seed of patterns and samples, and of the simulated wafer.")
         about = (

@@ -16,6 +16,7 @@ import numpy as np
 from data.atomic import write_atomically
 from data.device_files import DeviceFile, packaged_device
 from drivers.framed.messages import Sense
+from drivers.prober_role import FEWEST_ACROSS, MOST_ACROSS
 from drivers.simulated.board import BoardServer
 from drivers.simulated.c2n_boards import TIMING, ColumnBoardServer, TernaryBoardServer
 from drivers.simulated.chip import SimulatedChip
@@ -28,7 +29,7 @@ from drivers.simulated.keysight_81160a import Keysight81160AServer
 from drivers.simulated.keysight_e36312a import KeysightE36312AServer
 from drivers.simulated.mpi_sentio import MpiSentioServer
 from drivers.simulated.temptronic_ats545 import TemptronicAts545Server
-from drivers.simulated.wafer import FEWEST, MOST, Wafer
+from drivers.simulated.wafer import Wafer
 from drivers.simulated.world import World
 from models.cells import Geometry
 from models.exceptions import UserMistake
@@ -152,8 +153,8 @@ class SimulatedBench:
         most = MOST_ROWS // kind.geometry.rows
         if not 1 <= arrays <= most:
             raise UserMistake(f"{arrays} arrays of the {chip} chip are refused; 1 to {most} can be stacked")
-        if wafer and not FEWEST <= wafer <= MOST:
-            raise UserMistake(f"{wafer} dies across a simulated wafer are refused; {FEWEST} to {MOST} are possible")
+        if wafer and not FEWEST_ACROSS <= wafer <= MOST_ACROSS:
+            raise UserMistake(f"{wafer} dies across a simulated wafer are refused; {FEWEST_ACROSS} to {MOST_ACROSS} are possible")
         geometry = Geometry(kind.geometry.rows * arrays, kind.geometry.cols)
         stacked = "" if arrays == 1 else f"-X{arrays}"
         chip_id = f"SIM-{chip.upper()}{stacked}{'-WAFER' if wafer else ''}-{seed}"

@@ -22,9 +22,6 @@ from models.cells import Geometry
 if TYPE_CHECKING:
     from drivers.simulated.world import Rails, World
 
-FEWEST, MOST = 3, 25
-"""Dies across the wafer that can be simulated."""
-
 HOT_V = 0.1
 """A supply above this is on: needles that touch down or lift off then damage the die."""
 

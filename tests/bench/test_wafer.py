@@ -21,7 +21,7 @@ from bench.wafer_report import text_map, write_wafer_report
 from bench.wafer_results import Criteria, WaferRecord, load_wafer
 from data.device_files import default_device, load_device
 from data.runs import open_run
-from drivers.errors import LinkError
+from drivers.errors import LinkError, TakenAway
 from drivers.prober_role import Die
 from drivers.simulated.bench import SimulatedBench
 from drivers.simulated.wafer import Wafer
@@ -302,13 +302,80 @@ def test_check_leaves_the_needles_and_safe_lifts_them(world: SimulatedBench) -> 
     assert not touching(world)
 
 
+@pytest.mark.parametrize(
+    ("taken", "says"),
+    [("outputs", "VDD.* switched off by somebody else"), ("needles", "touch nothing: somebody else moved them")],
+)
+def test_what_somebody_else_takes_away_ends_the_run_and_is_not_the_fault_of_the_die(
+    world: SimulatedBench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, taken: str, says: str
+) -> None:
+    assert world.prober is not None
+    prober = world.prober.prober
+    execute = prober.execute
+
+    class SwitchesOff(Quiet):
+        def step(self, step: object) -> None:
+            if taken == "outputs" and world.world.rails != OFF:
+                world.supply.instrument.reset()
+
+    def lifts(line: bytes) -> bytes | None:
+        if taken == "needles" and line.startswith(b"*IDN?") and prober.touching:
+            execute(b"move_chuck_separation")
+        return execute(line)
+
+    monkeypatch.setattr(prober, "execute", lifts)
+    config, text = config_of(world)
+    with pytest.raises(TakenAway, match=says):
+        measure_wafer(config, text, tmp_path, asked(), SwitchesOff(), StopToken())
+    assert load_wafer(tmp_path).dies == ()
+    assert (touching(world), world.world.rails, hot_moves(world)) == (False, OFF, 0)
+
+
+def test_one_program_at_a_time_writes_the_folder_of_a_wafer(world: SimulatedBench, tmp_path: Path) -> None:
+    config, text = config_of(world)
+    refused = []
+
+    class Other(Quiet):
+        def step(self, step: object) -> None:
+            if not refused:
+                with SimulatedBench(SEED, wafer=ACROSS) as another, pytest.raises(UserMistake) as caught:
+                    measure(another, tmp_path)
+                refused.append(str(caught.value))
+
+    record = measure_wafer(config, text, tmp_path, asked(Die(0, 0)), Other(), StopToken())
+    assert "another process measures the wafer" in refused[0]
+    assert [die.die for die in record.dies] == [Die(0, 0)]
+    assert not list(tmp_path.glob("*.lock"))
+
+
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ({"formed_cells": -5}, "formed_cells"),
+        ({"formed_cells": 99999}, "99999 of 1024 cells formed"),
+        ({"die": [9, 9]}, "die 9:9 is not on the wafer map"),
+        ({"parameters": {"lrs.median_ohm": {"value": -1.0, "low": 1.0, "high": 2.0, "unit": "ohm"}}}, "outside of its"),
+        (None, "a die stands there twice"),
+    ],
+)
+def test_a_damaged_wafer_file_is_told(
+    measured: tuple[SimulatedBench, Path, WaferRecord], tmp_path: Path, changed: dict[str, object] | None, says: str
+) -> None:
+    record = json.loads((measured[1] / "wafer.json").read_text())
+    record["dies"] = [*record["dies"], record["dies"][0]] if changed is None else [record["dies"][0] | changed]
+    (tmp_path / "wafer.json").write_text(json.dumps(record))
+    with pytest.raises(UserMistake, match="damaged") as caught:
+        load_wafer(tmp_path)
+    assert says in str(caught.value)
+
+
 def test_mistakes_of_the_command_line(tmp_path: Path) -> None:
     for args, parts in (
         (["wafer", "run", "--dies", "0:0,1"], ["'1'", "COLUMN:ROW"]),
         (["wafer", "run", "--dies", "0:0,0:0"], ["twice"]),
         (["wafer", "run", "--dies", "9:9", "--across", "3"], ["9:9", "wafer map"]),
         (["wafer", "run", "--forming", "hot"], ["hot", "ramp"]),
-        (["wafer", "run", "--across", "2"], ["did not start"]),
+        (["wafer", "run", "--across", "2"], ["--across 2", "3 to 25"]),
         (["wafer", "run", "--set", "pairs=none"], ["pairs"]),
         (["wafer", "report", "nowhere"], ["nowhere"]),
     ):
