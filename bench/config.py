@@ -12,6 +12,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from drivers.errors import LimitError
 from drivers.limits import Range
 from drivers.operating_points import CyclePoint, DirectPoint, OperatingPoints, PulsePoint, RailVoltages, SensePoint
 from drivers.world_clock import URL
@@ -318,6 +319,15 @@ class BenchFile(Section):
         """One range of the envelope, for the drivers' guards."""
         low, high = getattr(self.limits, key)
         return Range(low, high, unit, f"limits.{key} of bench {self.name!r}")
+
+    def check_temperature(self, celsius: float) -> None:
+        """Refuse a temperature that this bench cannot set or must not. Raises LimitError."""
+        if self.temperature is None:
+            raise LimitError(
+                f"{celsius:g} degC is asked for and the bench has no temperature source; "
+                "add [temperature] to its file, or leave the temperature out"
+            )
+        self.limit("temperature_c", "degC").check(celsius, "temperature")
 
     @property
     def points(self) -> OperatingPoints:

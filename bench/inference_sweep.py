@@ -20,6 +20,7 @@ from bench.procedures.conditions import (
     cycle_to,
     heat_to,
 )
+from bench.session import Bench
 from data.run_chain import chain, read_parts
 from data.runs import Column, Run, Table
 from drivers.chip import Chip
@@ -92,15 +93,28 @@ def sweep_procedure(task: Task) -> Procedure:
     )
 
 
+def check_conditions(parameters: SweepParameters, bench: Bench) -> None:
+    """Refuse conditions beyond the limits before anything is formed or programmed. Raises LimitError."""
+    for celsius in parameters.temperature_c:
+        bench.config.check_temperature(celsius)
+    _checked(parameters, bench.chip)
+
+
+def _checked(parameters: SweepParameters, chip: Chip) -> list[Condition]:
+    """The conditions, all of whose rails and times are allowed."""
+    listed = conditions(parameters, chip.points)
+    for condition in listed:
+        chip.at(condition.points(chip.points)).check(senses=True)
+    return listed
+
+
 def _sweep(
     chip: Chip, parameters: SweepParameters, task: Task, cells: CellMask, done: dict[int, dict[str, int]]
 ) -> Steps:
     if not cells.all():
         raise UserMistake("inference uses the whole array; leave the selection of cells at 'all'")
     plan = task.plan_for(chip)
-    listed = conditions(parameters, chip.points)
-    for condition in listed:
-        chip.at(condition.points(chip.points)).check(senses=True)
+    listed = _checked(parameters, chip)
     made = np.zeros(chip.no_devices().shape, dtype=np.int64)
     made += max((listed[index].cycles for index in done), default=0)
     settings = InferenceParameters(**parameters.model_dump(include=set(InferenceParameters.model_fields)))

@@ -13,6 +13,8 @@ from bench.source import points_json
 from data.runs import Run, RunStatus
 from models.exceptions import UserMistake
 
+_DIGESTS = {"network_sha256": "another network", "data_sha256": "other samples", "plan_sha256": "another plan"}
+
 
 def remaining_cells(run: Run) -> CellMask:
     """The cells that a run was to work on and did not finish, ``(rows, cols)``.
@@ -41,10 +43,18 @@ def check_same(run: Run, procedure: Procedure, parameters: Parameters, bench: Be
         raise UserMistake(f"{run.path} is {run.status}; only a run that ended early is resumed")
     wanted = {"procedure": procedure.name, "chip_id": bench.chip.chip_id, **procedure.about}
     for key, value in wanted.items():
-        if (found := run.attributes.get(key)) != value:
-            raise UserMistake(f"{run.path} has {key} {found}, not {value}; it cannot be resumed here")
-    if json.loads(str(run.attributes["parameters"])) != json.loads(parameters.model_dump_json()):
-        raise UserMistake(f"{run.path} was made with other parameters; resume it without --set")
+        if (found := run.attributes.get(key)) == value:
+            continue
+        if key in _DIGESTS:
+            raise UserMistake(f"{run.path} was made with {_DIGESTS[key]}; resume it with the same")
+        raise UserMistake(f"{run.path} has {key} {found}, not {value}; it cannot be resumed here")
+    had, asked = json.loads(str(run.attributes["parameters"])), json.loads(parameters.model_dump_json())
+    for name in {**had, **asked}:
+        if had.get(name) != asked.get(name):
+            raise UserMistake(
+                f"{run.path} was made with other parameters: {name} = {had.get(name)}, not {asked.get(name)}; give the "
+                "same, or leave out what sets it"
+            )
     recorded = run.attributes.get("operating_points")
     if recorded is None:
         return

@@ -30,7 +30,7 @@ from bench.reconnect import reconnect
 from bench.safe import Safeable, SafeReport, SafeStep, safe_step, switch_off
 from drivers.c2n.usb import resolve_port
 from drivers.chip import Chip
-from drivers.errors import LinkError, WrongInstrument
+from drivers.errors import LinkError, TakenAway, WrongInstrument
 from drivers.interlocks import Interlocks
 from drivers.prober_role import Die, Prober
 from drivers.pulse_source_role import PulseSource
@@ -266,6 +266,8 @@ def _touched(connector: Connector, prober: Prober | None, identities: dict[str, 
         die = asked.position
         if die is None or not asked.in_contact:
             where = "over no die" if die is None else f"above die {die} and touch nothing"
+            if prober is not None:
+                raise TakenAway(f"the prober's needles are {where}: somebody else moved them since they touched down")
             raise UserMistake(
                 f"the prober's needles are {where}; bring them into contact at its screen, or let `rram-bench wafer "
                 "run` go over the dies"

@@ -203,9 +203,10 @@ def train(
 def map_network(
     network: NetworkArgument,
     rows: Annotated[
-        int | None, typer.Option(min=1, help="Rows of the array, where they are not those of the bench; else 32.")
+        int | None,
+        typer.Option(min=1, max=1024, help="Rows of the array, where they are not those of the bench; else 32."),
     ] = None,
-    cols: Annotated[int | None, typer.Option(min=1, help="Columns of the array, likewise.")] = None,
+    cols: Annotated[int | None, typer.Option(min=1, max=1024, help="Columns of the array, likewise.")] = None,
     bench: BenchesOption = None,
     error_map: Annotated[
         list[Path] | None,
@@ -241,8 +242,8 @@ def predict(
         list[Path] | None,
         typer.Option("--bench", metavar="FILE", help="Bench file whose array and operating points count; several too."),
     ] = None,
-    rows: Annotated[int | None, typer.Option(min=1, help="Rows of the array.")] = None,
-    cols: Annotated[int | None, typer.Option(min=1, help="Columns of the array.")] = None,
+    rows: Annotated[int | None, typer.Option(min=1, max=1024, help="Rows of the array.")] = None,
+    cols: Annotated[int | None, typer.Option(min=1, max=1024, help="Columns of the array.")] = None,
     plan: PlanOption = None,
     placed: PlacedOption = True,
     seed: SeedOption = 0,
@@ -281,15 +282,13 @@ def infer(
     as_json: JsonOption = False,
 ) -> None:
     """Program a network tile by tile and infer a test set on silicon, on several chips with a --bench for each."""
-    from bench.cli.confirming import BOTH, Inferring, infer_command
+    from bench.cli.confirming import Inferring, infer_command
     from bench.cli.loop import Examples
     from bench.cli.on_bench import on_each
     from bench.cli.several_chips import infer_together_command
     from bench.source import parse_overrides
 
-    modes = given(mode) or ([] if sweep else [BOTH])
-    earlier = () if resume is None else tuple(resume)
-    wanted = Inferring(tuple(modes), plan, parse_settings(settings), sweep, earlier)
+    wanted = Inferring(tuple(given(mode)), plan, parse_settings(settings), sweep, tuple(given(resume)))
     on = on_each(benches(bench) or ("simulated",), out, seed, chip, form, parse_overrides(given(at)))
     examples = Examples(data, data_dir, samples)
     if len(on) > 1:
@@ -364,6 +363,7 @@ def reproduce(
     epochs: Annotated[int | None, typer.Option("--epochs", min=1, help="Epochs of each training.")] = None,
     filters: Annotated[int | None, typer.Option("--filters", min=1, help="Filters of the first convolution.")] = None,
     draws: Annotated[int | None, typer.Option("--draws", min=1, help="Sets of errors at each error rate.")] = None,
+    hidden: Annotated[int | None, typer.Option("--hidden", min=1, help="Neurons of each hidden layer.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Run a system of the source papers again and put our figures beside the published ones."""
@@ -373,7 +373,7 @@ def reproduce(
     if name == "list":
         list_command(as_json)
         return
-    size = Size(data, epochs, filters, draws)
+    size = Size(data, epochs, filters, draws, hidden)
     reproduce_command(Asked(name, quick, seed, device, data_dir, out, size), as_json)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from bench.cli.loop import Examples
     from bench.cli.on_bench import OnBench
     from bench.mapping import Plan
+    from bench.procedure import Parameters, Procedure
+    from data.runs import Run
     from models.prediction import InferenceMode
 
 BOTH = "both"
@@ -24,7 +27,8 @@ class Inferring:
     """What is to be inferred.
 
     Attributes:
-        modes: ways of inferring, by name; "both" stands for host and xnor.
+        modes: ways of inferring, by name; "both" stands for host and xnor. None for both, or for those of the run that
+            is gone on with.
         plan: plan file, or None.
         settings: further parameters.
         sweep: over the conditions that the settings list.
@@ -41,21 +45,23 @@ class Inferring:
 def infer_command(path: Path, examples: Examples, on: OnBench, wanted: Inferring, as_json: bool) -> None:
     """Infer a test set on silicon."""
     from bench.inference import inference_procedure, inference_task
-    from bench.inference_sweep import sweep_procedure
+    from bench.inference_sweep import SweepParameters, check_conditions, sweep_procedure
     from data.networks import load_network
     from data.runs import open_run
 
-    network, data, plan = load_network(path).network, examples.load(), _plan(wanted.plan)
+    network, plan = load_network(path).network, _plan(wanted.plan)
+    data = examples.load_for(network)
     task = inference_task(network, data.test_images, data.test_labels, plan)
     procedure = sweep_procedure(task) if wanted.sweep else inference_procedure(task)
-    modes = [mode.value for mode in parsed_modes(wanted.modes)]
-    parameters = procedure.parse({**wanted.settings, **({"modes": modes} if modes else {})})
     if len(wanted.resume) > 1:
         raise UserMistake("--resume is given more than once; name one run, the last, for each --bench")
     earlier = open_run(wanted.resume[0]) if wanted.resume else None
+    parameters = parameters_for(procedure, wanted, earlier)
     reporter = Reporter(as_json)
     with on.open(reporter) as runs:
         task.plan_for(runs.bench.chip)
+        if isinstance(parameters, SweepParameters):
+            check_conditions(parameters, runs.bench)
         if on.fresh and earlier is None:
             runs.form()
         outcome = runs.run("programming tiles and inferring on silicon", procedure, parameters, earlier)
@@ -63,6 +69,21 @@ def infer_command(path: Path, examples: Examples, on: OnBench, wanted: Inferring
     values = {"status": outcome.status, "run_file": str(outcome.run_file), **outcome.result}
     table = _swept(outcome.result) if wanted.sweep else inferred_lines(outcome.result)
     reporter.result(values, [*table, ("run file", str(outcome.run_file))], f"{network.name} on {data.name}")
+
+
+def parameters_for(procedure: Procedure, wanted: Inferring, earlier: Run | None) -> Parameters:
+    """What is asked for; where nothing is, the parameters of the run that is gone on with.
+
+    Raises:
+        UserMistake: a parameter that is none, or a run of another procedure.
+    """
+    if earlier is not None and earlier.procedure != procedure.name:
+        raise UserMistake(f"{earlier.path} is a run of {earlier.procedure}, not of {procedure.name}; resume it as that")
+    if earlier is not None and not wanted.modes and not wanted.settings:
+        return procedure.parse(json.loads(str(earlier.attributes["parameters"])))
+    # a sweep has a default of its own
+    modes = parsed_modes(wanted.modes or (() if wanted.sweep else (BOTH,)))
+    return procedure.parse({**wanted.settings, **({"modes": [mode.value for mode in modes]} if modes else {})})
 
 
 @dataclass(frozen=True)
@@ -88,7 +109,8 @@ def confirm_command(path: Path, examples: Examples, on: OnBench, asked: ToConfir
     from data.networks import load_network
     from models.prediction import InferenceMode
 
-    network, data = load_network(path).network, examples.load()
+    network = load_network(path).network
+    data = examples.load_for(network)
     modes = parsed_modes(asked.modes) or (InferenceMode.XNOR,)
     wanted = Wanted(network, data, modes, asked.error_map, _plan(asked.plan), asked.placed)
     reporter = Reporter(as_json)

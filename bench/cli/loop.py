@@ -11,11 +11,12 @@ import typer
 
 from bench.console import Reporter
 from bench.stopping import stop_on_signals
-from models.exceptions import BenchFailure
+from models.exceptions import BenchFailure, UserMistake
 from models.processes import launched, together
 
 if TYPE_CHECKING:
     from data.datasets import Dataset
+    from models.integer import IntegerNetwork
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,20 @@ class Examples:
         from data.datasets import load_dataset
 
         return load_dataset(self.name, self.folder).first_tests(self.samples)
+
+    def load_for(self, network: IntegerNetwork) -> Dataset:
+        """The same, found to be what the network takes.
+
+        Raises:
+            UserMistake: its images have another number of features.
+        """
+        data = self.load()
+        if (features := data.test_images.shape[1]) != (wanted := network.encoding.features):
+            raise UserMistake(
+                f"data set {data.name} has {features} features, and the network {network.name} takes {wanted}: name "
+                "the data that it was trained on with --data"
+            )
+        return data
 
 
 def demo_command(seed: int, source: str, out: Path | None, as_json: bool) -> None:

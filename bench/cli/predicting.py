@@ -68,7 +68,8 @@ def predict_command(path: Path, examples: Examples, asked: ToPredict, seed: int,
     from bench.predicting import STAGE
     from data.networks import load_network
 
-    network, data, reporter = load_network(path).network, examples.load(), Reporter(as_json)
+    network, reporter = load_network(path).network, Reporter(as_json)
+    data = examples.load_for(network)
     values: dict[str, Any]
     if asked.of_any_chip:
         found, values, lines = _of_any_chip(network, data, asked, seed)

@@ -21,7 +21,7 @@ def infer_together_command(
     path: Path, examples: Examples, on: Sequence[OnBench], wanted: Inferring, as_json: bool
 ) -> None:
     """Infer a test set on several chips at the same time."""
-    from bench.cli.confirming import inferred_lines, parsed_modes
+    from bench.cli.confirming import inferred_lines, parameters_for
     from bench.cli.on_bench import open_together
     from bench.inference import InferenceParameters, inference_procedure, inference_task
     from bench.inference_together import together
@@ -31,15 +31,15 @@ def infer_together_command(
 
     if wanted.sweep:
         raise UserMistake("--sweep takes one chip; give one --bench")
-    network, data = load_network(path).network, examples.load()
+    network = load_network(path).network
+    data = examples.load_for(network)
     plan = None if wanted.plan is None else load_shared_plan(wanted.plan)
     if plan is not None:
         plan.check(network)
     task = inference_task(network, data.test_images, data.test_labels)
-    modes = [mode.value for mode in parsed_modes(wanted.modes)]
-    parameters = inference_procedure(task).parse({**wanted.settings, "modes": modes})
-    assert isinstance(parameters, InferenceParameters)
     earlier = [open_run(run) for run in wanted.resume]
+    parameters = parameters_for(inference_procedure(task), wanted, earlier[0] if earlier else None)
+    assert isinstance(parameters, InferenceParameters)
     reporter = Reporter(as_json)
     with open_together(on, reporter) as runs:
         inference = together(task, plan, parameters, runs, earlier)
@@ -66,7 +66,8 @@ def confirm_together_command(
     from data.networks import load_network
     from models.prediction import InferenceMode
 
-    network, data = load_network(path).network, examples.load()
+    network = load_network(path).network
+    data = examples.load_for(network)
     modes = parsed_modes(asked.modes) or (InferenceMode.XNOR,)
     wanted = Wanted(network, data, modes, asked.error_map, placed=asked.placed)
     plan = None if asked.plan is None else load_shared_plan(asked.plan)

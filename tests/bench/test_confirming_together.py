@@ -165,7 +165,10 @@ def test_runs_of_these_chips_predict_without_a_bench_and_those_of_others_are_ref
         ((*confirm, "--bench", files[0], "--bench", files[0]), "is on both benches"),
         ((*confirm, *both, "--plan", "others.json"), "weak cells of chip OTHER-0"),
         ((*confirm, "--bench", files[0], "--error-map", runs[1]), "the error map is of"),
-        ((*confirm, *both, "--error-map", result["chips"][0]["run_file"]), "which reads no patterns back"),
+        (
+            (*confirm, *both, "--error-map", result["chips"][0]["run_file"]),
+            "an error map takes runs of characterise, bit-error, program",
+        ),
         (("confirm", "tnn.safetensors", *both, *maps), "has zero weights"),
         (("confirm", "tnn.safetensors", "--bench", files[1], "--error-map", runs[1]), "has zero weights"),
         (("predict", "net.safetensors", *both, *maps[:2]), "no --error-map is of the chip of"),

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bench.cli.confirming import Inferring, parameters_for
 from bench.inference import InferenceParameters, inference_procedure, inference_task
 from bench.inference_passes import check_memory
 from bench.procedure import Record, Step
@@ -93,6 +94,14 @@ def test_an_interrupted_inference_goes_on_where_it_ended_with_the_same_answers(w
     [first] = tmp_path.glob("*.h5")
     earlier = open_run(first)
     assert earlier.read("tiles_done")["tile"].tolist() == [0, 1]
+    # what nobody asks for anew is that of the run; what differs is named
+    assert parameters_for(procedure, Inferring((), None, {}, False, (first,)), earlier) == parameters
+    other = parameters_for(procedure, Inferring(("host",), None, {}, False, (first,)), earlier)
+    with pytest.raises(UserMistake, match="other parameters: modes = "):
+        run(procedure, other, bench, tmp_path, resume=earlier)
+    fewer = inference_procedure(inference_task(network, images[:30], labels[:30]), 32)
+    with pytest.raises(UserMistake, match="made with other samples"):
+        run(fewer, parameters, bench, tmp_path, resume=earlier)
     pulses = bench.chip._board.status().pulses
     outcome = run(procedure, parameters, bench, tmp_path, resume=earlier)
     rest = open_run(outcome.run_file)

@@ -16,6 +16,7 @@ from bench.stopping import Stopped, StopToken
 from data.datasets import load_dataset
 from data.runs import open_run
 from models.exceptions import UserMistake
+from tests.bench.test_cli import assert_one_line_mistake, rram_bench
 from tests.bench.test_inference import random_network
 
 
@@ -65,3 +66,11 @@ def test_a_condition_beyond_the_limits_is_refused_before_the_first_pulse(bench: 
     with pytest.raises(UserMistake, match="vddc"):
         run(procedure, procedure.parse({"reset_vddc_v": (4.5, 9.0)}), bench, tmp_path)
     assert bench.chip._board.status().pulses == before
+
+
+def test_the_command_refuses_conditions_beyond_the_limits_before_it_forms(tmp_path: Path) -> None:
+    assert rram_bench("train", "digits-bnn", "--epochs", "1", "--out", "n.safetensors", cwd=tmp_path).returncode == 0
+    infer = ("infer", "n.safetensors", "--sweep", "--samples", "40", "--out", "runs", "--form")
+    for setting, says in (("temperature_c=25,130", "130"), ("reset_vddc_v=4.5,9", "9")):
+        assert_one_line_mistake(rram_bench(*infer, "--set", setting, cwd=tmp_path), says)
+        assert not list(tmp_path.glob("runs/*"))
