@@ -25,6 +25,8 @@ from models.cells import Geometry, Weights
 from models.exceptions import UserMistake
 
 VALUES = (-1, 0, 1)
+MAPPED = ("characterise", "bit-error", "program")
+"""Procedures whose runs tell what the cells of a chip can do."""
 STUCK_SHARE = 0.9
 """A stuck cell reads its value in at least this share of the senses of each weight that was asked of it."""
 
@@ -192,19 +194,15 @@ def _chip(parts: Sequence[Run]) -> tuple[str, Geometry]:
 
 def _tried(part: Run) -> Iterator[_Tried]:
     """The patterns of one run file. Raises UserMistake where it has none."""
-    if "bit_errors" in part.tables:
-        yield from _of_bit_errors(part)
-    elif "patterns" in part.tables:
-        yield from _of_patterns(part)
-    else:
-        raise UserMistake(
-            f"{part.path} is of {part.procedure}, which reads no patterns back; "
-            "an error map takes runs of characterise, bit-error and program"
-        )
+    if part.procedure not in MAPPED:
+        # others read patterns back too, but on devices that were not formed yet, or were aged in between
+        raise UserMistake(f"{part.path} is of {part.procedure}; an error map takes runs of {', '.join(MAPPED)}")
+    yield from _of_bit_errors(part) if "bit_errors" in part.tables else _of_patterns(part)
 
 
 def _of_bit_errors(part: Run) -> Iterator[_Tried]:
     rows = read_parts([part], "bit_errors", ["condition", "pattern", "target", "sensed"])
+    part.check_cells("bit_errors", rows)
     cells = part.read(SELECTION.name, ["cells"])["cells"][0].astype(bool)
     for key in np.unique(np.stack([rows["condition"], rows["pattern"]], axis=1), axis=0):
         here = (rows["condition"] == key[0]) & (rows["pattern"] == key[1])
@@ -215,6 +213,8 @@ def _of_patterns(part: Run) -> Iterator[_Tried]:
     columns = ["pattern", "target", "sensed", "verdict"]
     patterns = last_passes(read_parts([part], "patterns", columns))
     senses: dict[str, NDArray[Any]] = part.read("senses", ["pattern", "sensed"]) if "senses" in part.tables else {}
+    part.check_cells("patterns", patterns)
+    part.check_cells("senses", senses)
     for index, pattern in enumerate(patterns["pattern"]):
         cells = patterns["verdict"][index] != Verdict.UNUSED
         # the last verify ended the attempts, and so errs less than a fresh read: it stands in only where there is none

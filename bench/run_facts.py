@@ -44,6 +44,9 @@ def facts(run: Run) -> dict[str, Any]:
         does not say is empty or None.
     """
     attributes, ending, summary = run.attributes, run.ending, summarise(run.path)
+    temperature_c = attributes.get("temperature_c")
+    if isinstance(temperature_c, str):
+        raise UserMistake(f"{run.path} is damaged: its temperature_c is {temperature_c!r}")
     parsed = {name: _parsed(attributes.get(name)) for name in JSON_ATTRIBUTES}
     return {
         "file": str(run.path),
@@ -60,7 +63,7 @@ def facts(run: Run) -> dict[str, Any]:
         "cells": summary.cells,
         "bench_name": str(attributes.get("bench_name", "")),
         "simulated": None if "simulated" not in attributes else bool(attributes["simulated"]),
-        "temperature_c": attributes.get("temperature_c"),
+        "temperature_c": temperature_c,
         **parsed,
         "operating_points": parsed["operating_points"] or _points_of_bench_file(str(attributes.get("bench_file", ""))),
         "result": run.result,

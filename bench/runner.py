@@ -325,12 +325,9 @@ class _Conductor:
         return clock.now() - began
 
     def _set_temperature(self, step: SetTemperature) -> TemperatureReading:
+        self._bench.config.check_temperature(step.celsius)
         source = self._bench.temperature
-        if source is None:
-            raise UserMistake(
-                f"{step.celsius:g} degC is asked for and the bench has no temperature source; "
-                "add [temperature] to its file, or leave the temperature out"
-            )
+        assert source is not None
         self._switch_off()
         source.set_temperature(step.celsius, step.window_c, step.soak_s)
         section = self._bench.config.temperature

@@ -59,6 +59,7 @@ def read_errors(run: Run) -> Reads:
     """
     parts = chain(run)
     rows = read_parts(parts, "bit_errors", ["condition", "pattern", "target", "sensed"])
+    run.check_cells("bit_errors", rows)
     table = read_parts(parts, "conditions")
     patterns, counts = np.unique(rows["pattern"], return_counts=True)
     if not len(patterns):

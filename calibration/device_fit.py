@@ -148,6 +148,8 @@ def sensed_patterns(run: Run) -> tuple[NDArray[np.int8], NDArray[np.int8], NDArr
     """
     patterns = run.read("patterns", ["pattern", "target", "verdict"])
     senses = run.read("senses", ["pattern", "sensed"])
+    run.check_cells("patterns", patterns)
+    run.check_cells("senses", senses)
     of_pattern = [senses["sensed"][senses["pattern"] == index] for index in patterns["pattern"]]
     if not of_pattern or len({len(sensed) for sensed in of_pattern}) != 1:
         raise UserMistake(f"{run.path}: the patterns were not all sensed equally often; run it to its end")

@@ -128,9 +128,12 @@ def fit_population(
         raise UserMistake(f"{what}: {len(names)} devices were measured, a fit needs at least {FEWEST}")
     out = _outlying(_medians(index, logs, len(names)))
     kept = ~out[index]
-    if (~out).sum() < FEWEST or np.ptp(logs[kept]) == 0.0 or not (kept & (side == 0)).any():
+    if (~out).sum() >= FEWEST and np.ptp(logs[kept]) == 0.0:
+        same = f"all {int((~out).sum())} devices read the same"
+        raise UserMistake(f"{what}: {same}, and a fit needs varying ones; is the meter saturated?")
+    if (~out).sum() < FEWEST or not (kept & (side == 0)).any():
         raise UserMistake(
-            f"{what}: of {len(names)} devices only {int((~out).sum())} have a plausible, varying resistance; "
+            f"{what}: of {len(names)} devices only {int((~out).sum())} have a plausible resistance; "
             "is the meter saturated, or the array not formed?"
         )
     members = np.cumsum(~out) - 1

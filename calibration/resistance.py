@@ -74,9 +74,13 @@ def fit_log_normal(resistance_ohm: NDArray[np.float64], what: str) -> LogNormalF
     log_resistance = np.log(readings)
     outliers = outlying(log_resistance)
     members = log_resistance[~outliers]
-    if len(members) < FEWEST or np.ptp(members) == 0.0:
+    if len(members) >= FEWEST and np.ptp(members) == 0.0:
         raise UserMistake(
-            f"{what}: of {len(readings)} devices only {len(members)} have a plausible, varying resistance; "
+            f"{what}: all {len(members)} devices read the same, and a fit needs varying ones; is the meter saturated?"
+        )
+    if len(members) < FEWEST:
+        raise UserMistake(
+            f"{what}: of {len(readings)} devices only {len(members)} have a plausible resistance; "
             "is the meter saturated, or the array not formed?"
         )
     count, mean, sigma = len(members), float(members.mean()), float(members.std(ddof=1))

@@ -104,6 +104,7 @@ def _measured(run: Run, model: DeviceModel) -> dict[str, NDArray[Any]]:
     parts = chain(run)
     names = [*ADDRESS, "state", "pattern", "staircase", "in_compliance", "resistance_ohm"]
     measured = read_parts(parts, "resistances", names)
+    run.check_cells("resistances", measured)
     if "endurance" not in run.tables:
         return measured
     checkpoints = read_parts(parts, "endurance", ["checkpoint", "cycles"])

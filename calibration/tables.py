@@ -50,12 +50,15 @@ class Field:
             raise UserMistake(f"{name} = {text!r} is not a number") from None
         if math.isnan(value) or (math.isinf(value) and not (self.infinite and value > 0)):
             raise UserMistake(f"{name} = {text!r} is not a finite number")
-        if self.whole and not value.is_integer():
-            raise UserMistake(f"{name} = {text!r} must be a whole number")
+        if self.whole and not (value.is_integer() and abs(value) <= LARGEST_WHOLE):
+            raise UserMistake(f"{name} = {text!r} must be a whole number, of at most {LARGEST_WHOLE:.0f}")
         if value < self.low or (self.open_low and value == self.low):
             raise UserMistake(f"{name} = {text!r} must be {'above' if self.open_low else 'at least'} {self.low:g}")
         return value
 
+
+LARGEST_WHOLE = 2.0**31 - 1.0
+"""Of pulses and cycles."""
 
 FIELDS: Mapping[str, Field] = {
     "pulse": Field(whole=True, low=0.0),

@@ -102,6 +102,7 @@ def _joined(blocks: Sequence[_Block]) -> _Block:
 def _read(run: Run) -> _Block:
     parts = chain(run)
     table = read_parts(parts, TABLE, _COLUMNS)
+    run.check_cells(TABLE, table)
     if len(table["pulses"]) == 0:
         raise UserMistake(f"{run.path}: no staircase was measured")
     columns = {name: table[name].astype(np.int64) for name in (*_KEY, "pulses", PART)}

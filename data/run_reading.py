@@ -130,6 +130,17 @@ def _check_schema(path: Path, file: h5py.File) -> None:
         raise UserMistake(f"{path} has version {version} of the run-file schema; this program reads {SCHEMA_VERSION}")
 
 
+class _Attributes(dict[str, Attribute]):
+    """Attributes at the root of a file. One that is asked for and not there is damage."""
+
+    def __init__(self, path: Path, attributes: Mapping[str, Attribute]) -> None:
+        super().__init__(attributes)
+        self._path = path
+
+    def __missing__(self, name: str) -> Attribute:
+        raise UserMistake(f"{self._path} is damaged: it has no attribute {name}")
+
+
 class Run:
     """A run file. Every access opens it anew, so that a run being written shows its latest records.
 
@@ -144,7 +155,7 @@ class Run:
     def __init__(self, path: Path) -> None:
         self.path = path
         with opened(path) as file:
-            self.attributes: Mapping[str, Attribute] = read_attributes(file)
+            self.attributes: Mapping[str, Attribute] = _Attributes(path, read_attributes(file))
             self.procedure = str(self.attributes["procedure"])
             layout = read_layout(file)
         self.tables: Mapping[str, Table] = layout[0]
@@ -165,7 +176,10 @@ class Run:
     def result(self) -> dict[str, Any]:
         """The procedure's own summary; empty where the run did not come to one."""
         text = self.ending.result
-        return dict(json.loads(text)) if text else {}
+        try:
+            return dict(json.loads(text)) if text else {}
+        except ValueError as error:
+            raise UserMistake(f"{self.path} is damaged: its result is no JSON: {error}") from None
 
     @property
     def status(self) -> RunStatus:
@@ -200,7 +214,34 @@ class Run:
             start, stop, step = rows.indices(count)
             if step < 1:
                 raise UserMistake(f"records are read forwards, not in steps of {step}")
-            return {name: file[table][name][start : max(start, stop) : step] for name in names}
+            found = {name: file[table][name][start : max(start, stop) : step] for name in names}
+        length = len(range(start, max(start, stop), step))
+        for name, array in found.items():
+            column = known.column(name)
+            shape = (length, *(len(self.coordinates[dim].array) for dim in column.dims))
+            try:
+                column.checked(array, shape, table)
+            except UserMistake as error:
+                raise UserMistake(f"{self.path} is damaged: {error}") from None
+        return found
+
+    def check_cells(self, table: str, found: Mapping[str, Array]) -> None:
+        """Refuse records of devices that the array does not have, and weights that are none.
+
+        Args:
+            table: where ``found`` was read from.
+            found: columns; of them ``row``, ``col`` and ``device`` are places in the array, ``target`` and ``sensed``
+                weights.
+
+        Raises:
+            UserMistake: naming the file, the column and the value.
+        """
+        allowed = {name: self.coordinates[name].array for name in ("row", "col", "device") if name in self.coordinates}
+        allowed |= dict.fromkeys(("target", "sensed"), np.array([-1, 0, 1]))
+        for name, values in allowed.items():
+            if name in found and not (right := np.isin(found[name], values)).all():
+                span = f"{values.min()} to {values.max()}"
+                raise UserMistake(f"{self.path} is damaged: {table}.{name} holds {found[name][~right][0]}, not {span}")
 
     def __repr__(self) -> str:
         started = str(self.attributes.get("started", ""))[:19]

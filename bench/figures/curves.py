@@ -41,6 +41,8 @@ def staircases(records: Records) -> Iterator[TitledFigure]:
     if not records.has("staircase", *columns):
         return
     table = records.read("staircase", *columns)
+    if not np.isfinite(table["resistance_ohm"]).any():
+        return
     branches = np.unique(table["branch"])
     figure, (axis,) = panels(1, 8.4, 5.0)
     count = 0
@@ -73,7 +75,7 @@ def short_staircases(records: Records) -> Iterator[TitledFigure]:
         return
     table = records.read("resistances", *columns)
     chosen = table["staircase"] == 1
-    if not chosen.any():
+    if not np.isfinite(table["resistance_ohm"][chosen]).any():
         return
     keys = np.stack([table[name][chosen] for name in ("row", "col", "device")], axis=1)
     pulses, curves = pivot(keys, table["pulses"][chosen], table["resistance_ohm"][chosen])

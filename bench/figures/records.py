@@ -71,7 +71,9 @@ class Records:
 
     def read(self, table: str, *columns: str) -> Arrays:
         """Columns of all parts, and ``part``."""
-        return read_parts(self.parts, table, columns)
+        found = read_parts(self.parts, table, columns)
+        self.run.check_cells(table, found)
+        return found
 
     def flags(self, table: str, column: str) -> dict[int, str]:
         """Codes and words of a column that is a choice; empty for another one."""

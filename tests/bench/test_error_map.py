@@ -92,7 +92,7 @@ def test_what_is_no_map_of_one_chip_is_refused(tmp_path: Path) -> None:
         ([], "needs the run file of a characterisation"),
         ([ours, other], r"of several chips \(CHIP-7, CHIP-8\)"),
         ([unnamed], "c.h5 does not say which chip"),
-        ([reading], "d.h5 is of resistance, which reads no patterns back"),
+        ([reading], "d.h5 is of resistance; an error map takes runs of characterise, bit-error, program"),
     ):
         with pytest.raises(UserMistake, match=says):
             error_map(runs)

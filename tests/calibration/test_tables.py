@@ -84,6 +84,7 @@ def test_states_come_out_as_resistances(tmp_path: Path) -> None:
         (("left,0,1", "left,0,0"), "line 3: device left, cycle 0: pulse 0 was given already in line 2"),
         (("left,0,1", "left,0,1.5"), "line 3: pulse = '1.5' must be a whole number"),
         (("left,0,0", "left,0,2"), "line 3: device left, cycle 0: pulse 1 comes after pulse 2"),
+        (("left,0,1", "left,0,1e20"), "line 3: pulse = '1e20' must be a whole number, of at most 2147483647"),
         (("right,0,0", ",0,0"), "line 4: device is empty"),
         (("left,1,0,7100", "left,1,0"), "line 5: 3 cells, and 4 columns"),
         ((TRAINS[TRAINS.index("left") :], ""), "no lines"),
