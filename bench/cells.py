@@ -73,6 +73,8 @@ def _span(axis: str, size: int, text: str) -> slice:
         stop = size if bounds[1] is None else bounds[1]
     else:
         raise UserMistake(f"cells {text!r}: {axis!r} is neither a number nor START:STOP; use {FORMS}")
+    if start >= stop:
+        raise UserMistake(f"cells {text!r}: {axis!r} is empty: START:STOP ends before STOP")
     if not 0 <= start <= stop <= size:
         raise UserMistake(f"cells {text!r}: {axis!r} is outside the array, whose axis counts 0 to {size - 1}")
     return slice(start, stop)

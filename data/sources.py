@@ -98,6 +98,7 @@ class State(Enum):
     INTACT = "intact"
     AS_LISTED = "as listed in the folder, not as published"
     DIFFERS = "differs"
+    UNREADABLE = "damaged or closed to us"
     UNKNOWN = "no checksum known"
 
 
@@ -124,11 +125,15 @@ def verify(source: Source, root: Path) -> Iterator[tuple[Path, State]]:
     ``root`` and in the folder of the source.
 
     Raises:
-        UserMistake: a file or a list cannot be read.
+        UserMistake: a list cannot be read.
     """
     listed = _listed(source, root)
     for path in source.files(root):
-        yield path, _state(path, source.checksums.get(path.name.removesuffix(".gz")), listed.get(path))
+        try:
+            state = _state(path, source.checksums.get(path.name.removesuffix(".gz")), listed.get(path))
+        except UserMistake:
+            state = State.UNREADABLE  # what is wrong with one file says nothing of the others
+        yield path, state
 
 
 def _state(path: Path, published: str | None, listed: str | None) -> State:

@@ -103,7 +103,7 @@ def verify_command(names: NamesArgument = None, folder: DataDirOption = None, as
     states = {source.name: list(verify(source, root)) for source in chosen}
     if not any(states.values()):
         raise UserMistake(f"{root} holds no file of {', '.join(states)}; 'rram-bench data list' says where they belong")
-    wrong = [path for files in states.values() for path, state in files if state is State.DIFFERS]
+    wrong = [path for files in states.values() for path, state in files if state in (State.DIFFERS, State.UNREADABLE)]
     values = {
         "folder": str(root),
         "sources": {

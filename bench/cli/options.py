@@ -104,10 +104,12 @@ def parse_settings(settings: list[str] | None) -> dict[str, str]:
     Raises:
         UserMistake: an option is not of that form.
     """
-    parsed = {}
+    parsed: dict[str, str] = {}
     for setting in given(settings):
         name, equals, value = setting.partition("=")
         if not equals or not name.strip():
             raise UserMistake(f"--set {setting!r}: write it as name=value")
+        if name.strip() in parsed:
+            raise UserMistake(f"--set {name.strip()} is given twice: {parsed[name.strip()]} and {value.strip()}")
         parsed[name.strip()] = value.strip()
     return parsed

@@ -18,9 +18,10 @@ from bench.cli.options import (
     one_bench,
     parse_settings,
 )
+from models.exceptions import UserMistake
 
 if TYPE_CHECKING:
-    from bench.queue import Item, Verb
+    from bench.queue import Item, Queue, Verb
 
 queue_app = typer.Typer(
     help="Runs one after the other, in a queue that outlives its process.", no_args_is_help=True, rich_markup_mode=None
@@ -30,6 +31,15 @@ QueueFolder = Annotated[
 ]
 ItemArgument = Annotated[int, typer.Argument(metavar="ITEM", min=1, help="Number of the item.")]
 QUEUE = Path("queue")
+
+
+def _queue(folder: Path) -> Queue:
+    """The queue in a folder, which may not be there yet. Raises UserMistake where something else stands there."""
+    from bench.queue import Queue
+
+    if folder.exists() and not folder.is_dir():
+        raise UserMistake(f"queue {folder} is no folder; name that of a queue with --queue")
+    return Queue(folder)
 
 
 @queue_app.command("add")
@@ -48,12 +58,11 @@ def add_command(
 ) -> None:
     """Check and plan a run, and put it at the end of the queue."""
     from bench.console import Reporter
-    from bench.queue import Queue
     from bench.source import parse_overrides
 
     reporter = Reporter(as_json)
     parsed, source = parse_settings(settings), one_bench(bench, "queue add")
-    item = Queue(queue).add(procedure, source, parsed, cells, parse_overrides(given(at)), seed, out, reporter.note)
+    item = _queue(queue).add(procedure, source, parsed, cells, parse_overrides(given(at)), seed, out, reporter.note)
     reporter.result(_plain(item), [_row(item)], "added to the queue")
 
 
@@ -61,12 +70,12 @@ def add_command(
 def list_command(queue: QueueFolder = QUEUE, as_json: JsonOption = False) -> None:
     """List the items, and where each stands."""
     from bench.console import Reporter
-    from bench.queue import Queue
 
-    found = Queue(queue)
+    found = _queue(queue)
     items = found.items()
     running = found.running
-    rows = [_row(item) for item in items] or [("nothing", "is in the queue")]
+    empty = "is in the queue" if queue.exists() else f"is in the queue: there is no folder {queue} yet"
+    rows = [_row(item) for item in items] or [("nothing", empty)]
     rows.append(("queue", "a process runs it" if running else "nobody runs it; 'rram-bench queue start' does"))
     Reporter(as_json).result({"running": running, "items": [_plain(item) for item in items]}, rows, f"queue {queue}")
 
@@ -86,7 +95,6 @@ def start_command(
     from bench.console import Reporter
     from bench.jobs import Job
     from bench.planning import Plan
-    from bench.queue import Queue
     from bench.queue_runner import QueueRunner
     from bench.states import RunState
     from bench.stopping import Stopped, stop_on_signals
@@ -101,7 +109,7 @@ def start_command(
     def end(item: Item) -> None:
         reporter.done(f"item {item.number} {item.state}" + (f": {item.reason}" if item.reason else ""))
 
-    found = Queue(queue)
+    found = _queue(queue)
     with stop_on_signals() as stop:
         runner = QueueRunner(found, stop, stop_on_failure, begin, reporter.step, end)
         ended = runner.run()
@@ -151,9 +159,8 @@ def off_command(queue: QueueFolder = QUEUE, as_json: JsonOption = False) -> None
 def remove_command(item: ItemArgument, queue: QueueFolder = QUEUE, as_json: JsonOption = False) -> None:
     """Take an item out of the queue; its run file stays."""
     from bench.console import Reporter
-    from bench.queue import Queue
 
-    removed = Queue(queue).remove(item)
+    removed = _queue(queue).remove(item)
     Reporter(as_json).result(_plain(removed), [_row(removed)], "removed from the queue")
 
 
@@ -161,18 +168,17 @@ def remove_command(item: ItemArgument, queue: QueueFolder = QUEUE, as_json: Json
 def retry_command(item: ItemArgument, queue: QueueFolder = QUEUE, as_json: JsonOption = False) -> None:
     """Put an item that ended early at the end again; it goes on where it ended, where that can be."""
     from bench.console import Reporter
-    from bench.queue import Queue
 
-    again = Queue(queue).retry(item)
+    again = _queue(queue).retry(item)
     Reporter(as_json).result(_plain(again), [_row(again)], "added to the queue")
 
 
 def _ask(name: str, queue: Path, as_json: bool) -> None:
     from bench.console import Reporter
-    from bench.queue import Queue, Verb
+    from bench.queue import Verb
 
     verb: Verb = Verb(name)
-    seconds = Queue(queue).ask(verb)
+    seconds = _queue(queue).ask(verb)
     Reporter(as_json).result({"asked": name, "taken_after_s": round(seconds, 3)}, [(name, f"taken in {seconds:.3f} s")])
 
 

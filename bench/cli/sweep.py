@@ -154,6 +154,8 @@ def report_command(options: SweepOptions, asked: ReportOptions, as_json: bool) -
     wanted = asked.results if asked.results else (experiment(stored.attributes["experiment"]).shown,)
     names = chosen_results(stored, wanted)
     found = groups(stored, names)
+    if asked.against is not None and asked.plot is None:
+        raise UserMistake("--against is of the picture: add --plot FILE")
     if asked.csv is not None:
         write_csv(asked.csv, stored)
     if asked.plot is not None:

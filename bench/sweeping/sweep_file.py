@@ -34,7 +34,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
 
 from bench.config import explain
 from bench.run_facts import flat
@@ -153,7 +153,10 @@ class Content(Section):
     """A sweep file as it is written."""
 
     experiment: str
-    seeds: list[Seed] | Seeds = Field(default=[0])
+    seeds: Annotated[
+        Annotated[list[Seed], Tag("list")] | Annotated[Seeds, Tag("range")],
+        Discriminator(lambda given: "range" if isinstance(given, dict | Seeds) else "list"),
+    ] = Field(default=[0])
     settings: dict[str, Any] = Field(default_factory=dict)
     grid: dict[str, Any] = Field(default_factory=dict)
     sample: Sample | None = None
@@ -280,6 +283,8 @@ def _points(content: Content, chosen: Experiment, folder: Path) -> Iterator[Poin
             raise UserMistake(f"grid: {name} must be a list of values, such as [1, 2]")
         if not all(isinstance(value, Value) for value in values):
             raise UserMistake(f"grid: {name} lists something that is neither number, text nor true or false")
+        if len({(isinstance(value, bool), value) for value in values}) < len(values):
+            raise UserMistake(f"grid: {name} lists a value twice; repeat points with more seeds")
         if not all(isinstance(value, str) or isfinite(value) for value in values):
             raise UserMistake(f"grid: {name} lists something that is not finite")
     seeds = content.seeds

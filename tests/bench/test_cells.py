@@ -35,6 +35,11 @@ def test_nonsense_is_refused_with_the_forms_that_work(text: str) -> None:
         parse_cells(text, ARRAY)
 
 
+def test_an_empty_range_is_not_called_outside() -> None:
+    with pytest.raises(UserMistake, match="'4:2' is empty"):
+        parse_cells("4:2,:", ARRAY)
+
+
 def test_cells_come_from_a_file_with_or_without_a_heading(tmp_path: Path) -> None:
     plain, headed = tmp_path / "plain.csv", tmp_path / "headed.csv"
     plain.write_text("3,4\n\n5, 2\n")

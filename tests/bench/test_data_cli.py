@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 import sys
@@ -71,6 +72,21 @@ def measured_device(folder):
     rates = {name: Quantity(1e-3, SCHEMA[name].unit, "a run", "fitted", 0.0, 2e-3) for name in names}
     save_device(folder / "device.toml", default_device().updated(rates))
     return folder / "device.toml"
+
+
+def test_one_damaged_file_is_listed_and_the_others_are_checked(command, tmp_path):
+    formats.write_mnist(tmp_path / "mnist")
+    packed = gzip.compress((tmp_path / "mnist" / "t10k-images-idx3-ubyte").read_bytes())
+    (tmp_path / "mnist" / "t10k-images-idx3-ubyte").unlink()
+    (tmp_path / "mnist" / "t10k-images-idx3-ubyte.gz").write_bytes(packed[:-20])
+    status, out, _ = command("data", "list", "--data-dir", tmp_path)
+    assert status == 0
+    assert "3 differs, 1 damaged or closed to us" in out
+    for words in (("verify",), ("verify", "mnist")):
+        status, out, err = command("data", *words, "--data-dir", tmp_path)
+        assert status == 1
+        assert "3 differs, 1 damaged or closed to us" in out
+        assert "t10k-images-idx3-ubyte.gz and 3 more" in err
 
 
 @pytest.mark.parametrize(

@@ -61,28 +61,26 @@ print("all closed", flush=True)
 """
 
 
-def test_windows_one_after_the_other_share_one_application(tmp_path: Path) -> None:
-    """Nobody but the program itself holds the application: it must not end with the first of them."""
-    ended = subprocess.run(
-        [sys.executable, "-c", ONE_AFTER_THE_OTHER],
-        env={**os.environ, "QT_QPA_PLATFORM": "offscreen", "XDG_CONFIG_HOME": str(tmp_path)},
+def alone(script: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """What came of a script in a process of its own, with its settings in ``folder``."""
+    return subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, "QT_QPA_PLATFORM": "offscreen", "XDG_CONFIG_HOME": str(folder)},
         capture_output=True,
         text=True,
         timeout=100,
         check=False,
     )
+
+
+def test_windows_one_after_the_other_share_one_application(tmp_path: Path) -> None:
+    """Nobody but the program itself holds the application: it must not end with the first of them."""
+    ended = alone(ONE_AFTER_THE_OTHER, tmp_path)
     assert (ended.returncode, ended.stdout) == (0, "all closed\n"), ended.stderr[-500:]
 
 
 def test_a_signal_closes_the_window_in_order(tmp_path: Path) -> None:
-    ended = subprocess.run(
-        [sys.executable, "-c", CLOSED_BY_A_SIGNAL],
-        env={**os.environ, "QT_QPA_PLATFORM": "offscreen", "XDG_CONFIG_HOME": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    ended = alone(CLOSED_BY_A_SIGNAL, tmp_path)
     assert ended.stdout.split() == ["connected", "closed"]
     assert ended.returncode == 0
     assert "Traceback" not in ended.stderr

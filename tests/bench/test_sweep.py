@@ -238,6 +238,8 @@ def test_an_input_that_changed_on_a_worker_fails_the_point(file: Path) -> None:
         (("[1e-4, 1e-2]", "[1e-4, 2.0]"), "point 6 .*read_error.transient_rate"),
         (("[1e-4, 1e-2]", "[]"), "must be a list of values"),
         (("[1e-4, 1e-2]", "[1e-4, nan]"), "not finite"),
+        (("[1e-4, 1e-2]", "[1e-4, 1e-4]"), "lists a value twice; repeat points with more seeds"),
+        (("count = 3", "count = 0"), "seeds.*count: .*greater than or equal to 1"),
         (("count = 3", "count = 1000000"), "4000000 points"),
         (("rows =", "samples ="), "samples is given more than once"),
         (("low = 16", "low = 64"), "low must be below high"),
@@ -300,6 +302,11 @@ def test_the_command_runs_goes_on_and_reports(file: Path, tmp_path: Path) -> Non
     ("words", "text"),
     [
         (["--csv", "table.csv"], "are of a report: add --report"),
+        (["--report", "--result", "value", "--against", "nosuch"], "--against is of the picture: add --plot FILE"),
+        (
+            ["--report", "--result", "value", "--csv", "network.safetensors"],
+            "stands there that is no table of the points",
+        ),
         (["--workers", "0", "--out", "."], "is a folder"),
         (
             ["--report", "--result", "value", "--plot", "plot.foo"],
