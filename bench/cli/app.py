@@ -364,6 +364,9 @@ def reproduce(
     filters: Annotated[int | None, typer.Option("--filters", min=1, help="Filters of the first convolution.")] = None,
     draws: Annotated[int | None, typer.Option("--draws", min=1, help="Sets of errors at each error rate.")] = None,
     hidden: Annotated[int | None, typer.Option("--hidden", min=1, help="Neurons of each hidden layer.")] = None,
+    only: Annotated[
+        str | None, typer.Option("--only", metavar="NAME", help="The one experiment of several to run.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Run a system of the source papers again and put our figures beside the published ones."""
@@ -373,7 +376,7 @@ def reproduce(
     if name == "list":
         list_command(as_json)
         return
-    size = Size(data, epochs, filters, draws, hidden)
+    size = Size(data, epochs, filters, draws, hidden, only)
     reproduce_command(Asked(name, quick, seed, device, data_dir, out, size), as_json)
 
 

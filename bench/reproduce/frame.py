@@ -129,6 +129,7 @@ class Size:
         filters: of the first convolution; the others keep their ratio to it.
         draws: sets of errors at each rate.
         hidden: neurons of each hidden layer.
+        only: the one experiment of several that is run.
     """
 
     data: str | None = None
@@ -136,6 +137,7 @@ class Size:
     filters: int | None = None
     draws: int | None = None
     hidden: int | None = None
+    only: str | None = None
 
     def given(self) -> Mapping[str, str]:
         """What is of another size, by the name of the option."""

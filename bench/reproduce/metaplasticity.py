@@ -17,12 +17,15 @@ import numpy as np
 from bench.figures.style import looks, panels
 from bench.reproduce.frame import Context, Picture, Reproduction, Row, Size, System, ordering, reproduced
 from data.datasets import Dataset, load_dataset
+from models.exceptions import UserMistake
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
 WEIGHT_DECAY = 1e-7
+EXPERIMENTS = ("permuted", "in-turn", "stream")
+"""What a full run can be cut down to, each by itself."""
 
 
 @dataclass(frozen=True)
@@ -207,7 +210,13 @@ def run(context: Context) -> Reproduction:
 
 
 def sized(size: Size) -> Experiments:
-    """The full experiments with networks, or trainings, of another size."""
+    """The full experiments with networks, or trainings, of another size.
+
+    Raises:
+        UserMistake: there is no such experiment as the only one asked for.
+    """
+    if size.only not in (None, *EXPERIMENTS):
+        raise UserMistake(f"--only {size.only}: the experiments of metaplasticity are {', '.join(EXPERIMENTS)}")
 
     def resized(course: Course) -> Course:
         hidden = course.hidden if size.hidden is None else (size.hidden,) * len(course.hidden)
@@ -217,32 +226,59 @@ def sized(size: Size) -> Experiments:
 
 
 def reproduce(context: Context, what: Experiments) -> Reproduction:
-    """Run ``what``; for networks of another size than those of the source."""
+    """Run ``what``, or the one experiment of it that was asked for; for networks of another size than in the source."""
+    runs = {"permuted": _permuted, "in-turn": _in_turn, "stream": _stream}
+    chosen = EXPERIMENTS if context.size.only is None else (context.size.only,)
+    rows, pictures = list[Row](), list[Picture]()
+    for number, name in enumerate(chosen):
+        more, drawn = runs[name](context, what, _Share(number / len(chosen), 1.0 / len(chosen)))
+        rows += more
+        pictures += drawn
+    return Reproduction(SYSTEM.name, tuple(rows), tuple(pictures), _notes(context, what), _settings(context, what))
+
+
+@dataclass(frozen=True)
+class _Share:
+    """The part of a run that an experiment is: where it begins, and how much of the whole it is."""
+
+    start: float
+    whole: float
+
+    def of(self, done: float) -> float:
+        return self.start + self.whole * done
+
+
+def _permuted(context: Context, what: Experiments, share: _Share) -> tuple[list[Row], list[Picture]]:
+    tasks = permuted(load_dataset(what.data, context.data_dir), what.permutations, context.seed)
+    matrices: dict[float, Matrix] = {}
+    for m, done in ((0.0, 0.5), (what.permuted.m, 1.0)):
+        matrices[m] = one_after_another(context, "permuted", what.permuted, tasks, m)
+        context.progress(f"{len(tasks)} permutations, m = {m:g}: {np.mean(matrices[m][-1]):.2%}", share.of(done))
+    return _permuted_rows(what, matrices), [_permuted_picture(matrices)]
+
+
+def _in_turn(context: Context, what: Experiments, share: _Share) -> tuple[list[Row], list[Picture]]:
     first = load_dataset(what.data, context.data_dir)
-    tasks = permuted(first, what.permutations, context.seed)
     if what.other == what.data:
         pair = [first, permuted(first, 1, context.seed + 1)[0]]
     else:
         pair = [first, load_dataset(what.other, context.data_dir)]
-    streamed = load_dataset(what.stream_data, context.data_dir)
-    matrices: dict[float, Matrix] = {}
-    for m, share in ((0.0, 0.2), (what.permuted.m, 0.4)):
-        matrices[m] = one_after_another(context, "permuted", what.permuted, tasks, m)
-        context.progress(f"{len(tasks)} permutations, m = {m:g}: {np.mean(matrices[m][-1]):.2%}", share)
     turns: dict[float, Matrix] = {}
-    for m, share in ((0.0, 0.55), (what.in_turn.m, 0.7)):
+    for m, done in ((0.0, 0.5), (what.in_turn.m, 1.0)):
         turns[m] = one_after_another(context, "in-turn", what.in_turn, pair, m)
-        context.progress(f"{pair[0].name}, then {pair[1].name}, m = {m:g}: {turns[m][-1]}", share)
+        context.progress(f"{pair[0].name}, then {pair[1].name}, m = {m:g}: {turns[m][-1]}", share.of(done))
+    return _turn_rows(what, pair, turns), []
+
+
+def _stream(context: Context, what: Experiments, share: _Share) -> tuple[list[Row], list[Picture]]:
+    streamed = load_dataset(what.stream_data, context.data_dir)
     streams: dict[float, list[float]] = {}
-    for m, share in ((0.0, 0.8), (what.stream.m, 0.9)):
+    for m, done in ((0.0, 0.4), (what.stream.m, 0.8)):
         streams[m] = stream(context, what.stream, parts_of(streamed, what.parts), m)
-        context.progress(f"stream of {what.parts} parts, m = {m:g}: {streams[m][-1]:.2%}", share)
+        context.progress(f"stream of {what.parts} parts, m = {m:g}: {streams[m][-1]:.2%}", share.of(done))
     whole = stream(context, what.stream, [streamed], 0.0)[-1]
-    context.progress(f"{streamed.name} all at once: {whole:.2%}", 1.0)
-    rows = (*_permuted_rows(what, matrices), *_turn_rows(what, pair, turns), *_stream_rows(what, streams, whole))
-    return Reproduction(
-        SYSTEM.name, rows, _pictures(matrices, streams), _notes(context, what), _settings(context, what)
-    )
+    context.progress(f"{streamed.name} all at once: {whole:.2%}", share.of(1.0))
+    return _stream_rows(what, streams, whole), [_stream_picture(streams)]
 
 
 def _percent(value: float) -> float:
@@ -315,7 +351,7 @@ def _stream_rows(what: Experiments, streams: Mapping[float, list[float]], whole:
     ]
 
 
-def _pictures(matrices: Mapping[float, Matrix], streams: Mapping[float, list[float]]) -> tuple[Picture, ...]:
+def _permuted_picture(matrices: Mapping[float, Matrix]) -> Picture:
     figure, axes = panels(2)
     for axis, (m, matrix) in zip(axes, matrices.items(), strict=True):
         for task, (colour, marker) in enumerate(looks(len(matrix))):
@@ -324,16 +360,17 @@ def _pictures(matrices: Mapping[float, Matrix], streams: Mapping[float, list[flo
             axis.plot([after + 1 for after in learnt], values, marker=marker, color=colour, label=f"task {task + 1}")
         axis.set(xlabel="tasks learnt", ylabel="accuracy (%)", ylim=(0, 101), title=f"m = {m:g}")
         axis.legend(loc="lower left", ncols=2, fontsize=8.5)
-    flow, (axis,) = panels(1, 7.0)
+    return Picture("Permutations, one after another", "Accuracy on each task as more tasks are learnt.", figure)
+
+
+def _stream_picture(streams: Mapping[float, list[float]]) -> Picture:
+    figure, (axis,) = panels(1, 7.0)
     for (m, values), (colour, marker) in zip(streams.items(), looks(len(streams)), strict=True):
         shown = [100.0 * value for value in values]
         axis.plot(np.arange(1, len(shown) + 1), shown, marker=marker, color=colour, markersize=4, label=f"m = {m:g}")
     axis.set(xlabel="parts seen", ylabel="accuracy (%)")
     axis.legend(loc="lower right")
-    return (
-        Picture("Permutations, one after another", "Accuracy on each task as more tasks are learnt.", figure),
-        Picture("Stream", "Accuracy on the whole test set as one part after another is seen.", flow),
-    )
+    return Picture("Stream", "Accuracy on the whole test set as one part after another is seen.", figure)
 
 
 def _notes(context: Context, what: Experiments) -> tuple[str, ...]:
@@ -348,14 +385,16 @@ def _notes(context: Context, what: Experiments) -> tuple[str, ...]:
 
 
 def _settings(context: Context, what: Experiments) -> dict[str, str]:
-    courses = {"permutations": what.permuted, "one after another": what.in_turn, "stream": what.stream}
+    courses = {"permuted": what.permuted, "in-turn": what.in_turn, "stream": what.stream}
+    titles = {"permuted": "permutations", "in-turn": "one after another", "stream": "stream"}
     return {
         "seed": str(context.seed),
         "data": f"{what.data}, {what.other}, {what.stream_data}",
         **{
-            name: f"hidden {'-'.join(str(width) for width in course.hidden)}, {course.epochs} epochs each, "
+            titles[name]: f"hidden {'-'.join(str(width) for width in course.hidden)}, {course.epochs} epochs each, "
             f"batch {course.batch}, m = {course.m:g}, learning rate {course.lr:g}, weight decay {WEIGHT_DECAY:g}"
             for name, course in courses.items()
+            if context.size.only in (None, name)
         },
     }
 
@@ -364,5 +403,6 @@ SYSTEM = System(
     "metaplasticity",
     "tasks learnt one after another, with and without metaplastic hidden weights",
     run,
-    ("epochs", "hidden"),
+    ("epochs", "hidden", "only"),
+    sized,
 )

@@ -154,7 +154,9 @@ class SimulatedBench:
         if not 1 <= arrays <= most:
             raise UserMistake(f"{arrays} arrays of the {chip} chip are refused; 1 to {most} can be stacked")
         if wafer and not FEWEST_ACROSS <= wafer <= MOST_ACROSS:
-            raise UserMistake(f"{wafer} dies across a simulated wafer are refused; {FEWEST_ACROSS} to {MOST_ACROSS} are possible")
+            raise UserMistake(
+                f"{wafer} dies across a simulated wafer are refused; {FEWEST_ACROSS} to {MOST_ACROSS} are possible"
+            )
         geometry = Geometry(kind.geometry.rows * arrays, kind.geometry.cols)
         stacked = "" if arrays == 1 else f"-X{arrays}"
         chip_id = f"SIM-{chip.upper()}{stacked}{'-WAFER' if wafer else ''}-{seed}"

@@ -194,6 +194,7 @@ def test_tasks_are_permutations_and_parts_are_the_whole() -> None:
         ("medical", Size(data="ptb"), "--data ptb: there are ecg, eeg, mit-bih"),
         ("ternary", Size(data="mnist"), "ternary does not take --data; it takes --epochs, --filters, --draws"),
         ("metaplasticity", Size(draws=1), "metaplasticity does not take --draws; it takes --epochs, --hidden"),
+        ("metaplasticity", Size(only="cifar"), "--only cifar: the experiments of metaplasticity are permuted, in-turn"),
         ("weak-reset", Size(epochs=1), "weak-reset does not take --epochs; it is run at one size only"),
     ],
 )

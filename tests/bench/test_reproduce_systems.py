@@ -212,6 +212,20 @@ def test_cases_of_another_size() -> None:
     assert metaplasticity.sized(Size()) == metaplasticity.FULL
 
 
+def test_one_experiment_of_several_is_run_alone(tmp_path: Path) -> None:
+    course = metaplasticity.Course((16, 16), 16.0, 1, 100, 40.0)
+    tiny = replace(metaplasticity.QUICK, permuted=course, in_turn=course, stream=course, permutations=2, parts=2)
+    whole = metaplasticity.reproduce(context(tmp_path), tiny)
+    alone = [
+        metaplasticity.reproduce(replace(context(tmp_path), size=Size(only=name)), tiny)
+        for name in metaplasticity.EXPERIMENTS
+    ]
+    assert [row for one in alone for row in one.rows] == list(whole.rows)
+    assert [len(one.figures) for one in alone] == [1, 0, 1]
+    assert "stream" not in alone[0].settings
+    assert "stream" in alone[2].settings
+
+
 def test_real_signals_are_each_held_out_once_and_too_few_of_them_show_no_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
