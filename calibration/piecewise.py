@@ -71,7 +71,9 @@ def fit_curves(t: Floats, w: Floats, weights: Floats | None = None) -> Curves:
     # shifted and scaled to 0..1: the sums of squares stay well conditioned
     found = _fit(np.ascontiguousarray((times - times[0]) / scale), values, heavy)
     offset, slope1, knee, slope2, residual = found.T
-    return Curves(offset - slope1 / scale * times[0], slope1 / scale, times[0] + knee * scale, slope2 / scale, residual)
+    # a knee on a reading may be rounded past it
+    knee = np.clip(times[0] + knee * scale, times[1], times[-2])
+    return Curves(offset - slope1 / scale * times[0], slope1 / scale, knee, slope2 / scale, residual)
 
 
 @njit(cache=True)

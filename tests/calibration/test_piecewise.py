@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from calibration.piecewise import fit_curves
@@ -38,6 +38,7 @@ def test_lines_without_noise_come_back_exactly() -> None:
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 10**6), st.integers(5, 40), st.booleans())
+@example(271, 15, False)
 def test_no_search_over_knees_does_better(seed: int, readings: int, weighted: bool) -> None:
     rng = np.random.default_rng(seed)
     t = np.cumsum(rng.uniform(0.5, 5.0, readings))
