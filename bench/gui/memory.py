@@ -1,8 +1,9 @@
-"""What the window remembers from one day to the next: its layout, its look, the bench it was connected to."""
+"""What the window remembers from one day to the next: its layout, its look, its bench, the wafer it was about."""
 
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 from PyQt5.QtCore import QByteArray, QSettings
 
@@ -59,6 +60,18 @@ class Memory:
     @bench.setter
     def bench(self, value: tuple[str, int]) -> None:
         self._put("bench", json.dumps(value))
+
+    @property
+    def wafer(self) -> Path | None:
+        """Folder of the wafer that was looked at last; None where none was, or where it is gone."""
+        kept = self._get("wafer")
+        folder = Path(kept) if isinstance(kept, str) and kept else None
+        return folder if folder is not None and folder.is_dir() else None
+
+    @wafer.setter
+    def wafer(self, value: Path) -> None:
+        # the window may be started in another folder next time
+        self._put("wafer", str(value.absolute()))
 
     @property
     def shares(self) -> dict[str, float]:

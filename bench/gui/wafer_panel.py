@@ -145,6 +145,11 @@ class WaferPanel(QWidget):
         # a share that is written as a percentage is the very number of the command line
         return Criteria(**{name: round(spin.value() / 100.0, 8) for name, spin in self.limits.items()})
 
+    @property
+    def opened(self) -> Path | None:
+        """Folder of the wafer that is shown; None where none is."""
+        return None if self._study.record is None else self._study.folder
+
     def open(self, folder: Path) -> None:
         """Look at the wafer in a folder."""
         self.folder.setText(str(folder))

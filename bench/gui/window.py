@@ -304,12 +304,16 @@ class Window(QMainWindow):
         if self.memory.theme is not Theme.DESKTOP:
             self.use_theme(self.memory.theme)
         self.theme_actions[self.memory.theme].setChecked(True)
+        if (wafer := self.memory.wafer) is not None:
+            self.wafer_panel.open(wafer)
 
     def _keep(self) -> None:
         self.memory.layout = self.saveGeometry(), self.saveState()
         self.memory.shares = self._shares
         if self.controller.bench is not None:
             self.memory.bench = self.controller.bench.source, self.controller.bench.seed
+        if (wafer := self.wafer_panel.opened) is not None:
+            self.memory.wafer = wafer
 
     def _share_out(self) -> None:
         if self.workspace.alone:

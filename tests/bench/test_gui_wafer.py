@@ -16,7 +16,7 @@ from bench.wafer_results import Criteria, DieRecord, WaferRecord, load_wafer
 from calibration.estimate import Estimate
 from drivers.prober_role import Die
 from drivers.simulated.bench import SimulatedBench
-from tests.bench.gui_window import last_line, wait, wait_idle
+from tests.bench.gui_window import close, last_line, wait, wait_idle
 
 ROUTE = tuple(Die(column, row) for row in (-1, 0, 1) for column in (-1, 0, 1))
 
@@ -88,6 +88,23 @@ def test_a_die_that_is_clicked_says_what_is_known_of_it(qtbot: QtBot, opened: tu
     assert not view.runs_button.isEnabled()
     qtbot.mouseClick(board, Qt.MouseButton.LeftButton, pos=QPoint(2, 2))
     assert view.table.count == 0
+
+
+def test_the_wafer_that_was_shown_last_is_shown_again(qtbot: QtBot, opened: tuple[Window, Path]) -> None:
+    window, folder = opened
+    memory = window.memory
+    close(qtbot, window)
+    again = Window(memory)
+    again.show()
+    wait(qtbot, lambda: "3 of 5 measured dies" in again.wafer_panel.yield_.text())
+    assert again.wafer_panel.folder.text() == str(folder)
+    close(qtbot, again)
+    folder.rename(folder.with_name("gone"))
+    third = Window(memory)
+    third.show()
+    assert third.wafer_panel.opened is None
+    assert third.wafer_panel.state.text() == ""
+    close(qtbot, third)
 
 
 def test_the_map_says_which_dies_are_good_by_the_criteria_as_they_are_set(opened: tuple[Window, Path]) -> None:
