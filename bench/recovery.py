@@ -141,7 +141,7 @@ CAMPAIGNS: Mapping[str, Campaign] = {
             "weak_reset.pink_alpha": Drawn(0.015, 0.04),
         },
         (("weak-reset", {"pulses": 4000, "log_points": 30}),),
-        8,
+        16,
         16,
     ),
     "resistance": Campaign(
