@@ -19,6 +19,7 @@ from pathlib import Path
 from queue import Empty, Queue
 from typing import IO
 
+from bench.children import module_command, same_imports
 from bench.procedure import Progress
 from bench.stopping import StopToken
 from calibration.device_fit import PROCEDURE as CHARACTERISATION
@@ -156,13 +157,12 @@ def fit_apart(task: FitTask, stop: StopToken, report: Callable[[Progress], None]
         bench.stopping.Stopped: a stop was asked for.
     """
     # A module of its own, and not a process of multiprocessing: that would run the caller's script once more.
-    path = os.pathsep.join(filter(None, sys.path))
     # Ctrl-C reaches the whole foreground group; it is the window's to decide what becomes of the fit.
     child = subprocess.Popen(
-        [sys.executable, "-m", __name__],
+        module_command(__name__),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": path},
+        env=same_imports(),
         start_new_session=os.name == "posix",
     )
     assert child.stdin is not None

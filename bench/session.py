@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Self
 
 from bench.boards import BenchBoard, open_board
+from bench.children import module_command, same_imports
 from bench.clock import Clock, RealClock
 from bench.config import BenchFile, load_bench_file, parse_bench_file
 from bench.instruments import (
@@ -333,7 +334,7 @@ def simulated_bench(
         UserMistake: no such chip, device file, number of arrays or of dies.
         BenchFailure: the process did not come up.
     """
-    command = [sys.executable, "-m", "drivers.simulated", "--seed", str(seed)]
+    command = [*module_command("drivers.simulated"), "--seed", str(seed)]
     command += [] if device is None else ["--device", str(device)]
     command += [] if baud is None else ["--baud", str(baud)]
     command += [] if chip is None else ["--chip", chip]
@@ -341,7 +342,9 @@ def simulated_bench(
     command += ["--transport", "pty" if sys.platform != "win32" else "tcp"]
     # Ctrl-C reaches the whole foreground group; the bench must outlive its client to be switched off by it.
     apart = {"start_new_session": True} if sys.platform != "win32" else {"creationflags": _NEW_PROCESS_GROUP}
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, **apart)
+    process = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=same_imports(), **apart
+    )
     try:
         text = _read_bench_file(process)
         yield parse_bench_file(text, "bench file of the simulated bench"), text
