@@ -11,6 +11,7 @@ reads and writes checkpoints, which do not depend on how many processes there ar
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -248,7 +249,11 @@ def fit(
         parts = {"model": model, "optimizer": optimizer, "shuffling": generator, **({} if also is None else also)}
         if schedule is not None:
             parts["schedule"] = schedule
-        run = _Run(parts, {**asdict(settings), "data": data.name, **({} if about is None else about)}, device)
+        what = {**asdict(settings), "data": data.name, **({} if about is None else about)}
+        if checkpoint is not None:
+            # other files may stand under the same name by the next time
+            what["digest of the data"] = _digest(data)
+        run = _Run(parts, what, device)
         if checkpoint is not None:
             run.load(checkpoint)
         images = torch.tensor(data.train_images, device=device)
@@ -357,6 +362,15 @@ class _Run:
         except (KeyError, ValueError, RuntimeError, TypeError) as error:
             reason = " ".join(str(error).split())
             raise UserMistake(f"the checkpoint {path} does not fit this training ({reason}); delete it") from error
+
+
+def _digest(data: LabelledData) -> str:
+    """Of all examples with their labels."""
+    digest = hashlib.blake2b(digest_size=8)
+    for array in (data.train_images, data.train_labels, data.test_images, data.test_labels):
+        digest.update(f"{array.dtype.str}{array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
 
 
 def _plain(value: Any) -> Any:

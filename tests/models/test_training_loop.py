@@ -194,6 +194,16 @@ def test_a_checkpoint_of_another_training_is_refused(change, says, tmp_path: Pat
         Training("weak-reset").fit(checkpoint=path)
 
 
+@pytest.mark.parametrize("part", ["train_images", "test_labels"])
+def test_a_checkpoint_of_other_examples_under_the_same_name_is_refused(part, tmp_path: Path):
+    path = tmp_path / "training.safetensors"
+    Training("adam").fit(checkpoint=path)
+    others = Blobs()
+    setattr(others, part, getattr(others, part)[::-1])
+    with pytest.raises(UserMistake, match="of another training: digest of the data is"):
+        Training("adam").fit(data=others, checkpoint=path)
+
+
 def test_a_spoilt_checkpoint_is_refused_in_one_line(tmp_path: Path):
     path = tmp_path / "training.safetensors"
     Training("adam").fit(checkpoint=path)
