@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from data.run_reading import is_live_layout, opened, read_ending
 from data.run_schema import END_GROUP, RunStatus
-from data.run_storage import is_locked
+from data.run_storage import READ_ERRORS, is_locked
 from models.exceptions import UserMistake
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ def look_at(path: Path) -> RunSummary | Unreadable:
         return summarise(path)
     except UserMistake as error:
         return Unreadable(path, str(error))
-    except (OSError, KeyError, ValueError) as error:
+    except READ_ERRORS as error:
         return Unreadable(path, f"{path} cannot be read: {' '.join(str(error).split())}")
 
 

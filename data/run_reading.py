@@ -26,7 +26,7 @@ from data.run_schema import (
     read_attributes,
     read_layout,
 )
-from data.run_storage import HDF5_ERRORS, explain, is_locked
+from data.run_storage import HDF5_ERRORS, READ_ERRORS, explain, is_locked
 from models.exceptions import UserMistake
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def opened(path: Path, *, own_lock: bool = False) -> Iterator[h5py.File]:
         try:
             _check_schema(path, file)
             yield file
-        except HDF5_ERRORS as error:
+        except READ_ERRORS as error:
             raise UserMistake(f"{path} is damaged: {explain(error)}") from error
 
 

@@ -328,6 +328,10 @@ def read_layout(file: h5py.File) -> tuple[dict[str, Table], dict[str, Coordinate
                 units, description = (_text(dataset.attrs[key]) for key in ("units", "long_name"))
                 columns.append(Column(column, dataset.dtype, dims, units, description, _flags_of(dataset)))
             tables[name] = Table(name, tuple(columns), _text(item.attrs["description"]))
+    for table in tables.values():
+        for found in table.columns:
+            if unknown := [dim for dim in found.dims if dim not in coordinates]:
+                raise ValueError(f"{table.name}.{found.name} is along {unknown[0]}, which is not there")
     return tables, coordinates
 
 

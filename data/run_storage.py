@@ -22,6 +22,9 @@ RENAMES_OPEN_FILES = os.name != "nt"
 HDF5_ERRORS = (OSError, RuntimeError, ValueError, KeyError)
 """What h5py raises for a failed read or write, by layer of the library that met it."""
 
+READ_ERRORS = (*HDF5_ERRORS, AttributeError, TypeError, IndexError)
+"""What reading a damaged file may come to: besides, an object may be of another kind than it was written as."""
+
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 

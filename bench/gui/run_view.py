@@ -24,6 +24,7 @@ from bench.gui.runs_panel import COLOURS, status_text
 from bench.gui.style import ALARM, WARN, colour, note
 from bench.reports import report_path, write_report
 from bench.run_facts import ended_early, facts, lines_of, table_lines
+from data.run_storage import READ_ERRORS
 from data.runs import Run, RunStatus, open_run
 from models.exceptions import UserMistake
 
@@ -55,7 +56,7 @@ def look_into(path: Path) -> Opened:
         return Opened(path, run, facts(run), cells)
     except UserMistake as error:
         return Opened(path, None, {}, None, str(error))
-    except (OSError, KeyError, ValueError) as error:
+    except READ_ERRORS as error:
         return Opened(path, None, {}, None, f"{path} cannot be read: {error}")
 
 
