@@ -161,15 +161,19 @@ class _Job:
         from data.atomic import check_writable
         from data.networks import load_network
 
+        if self.to.exists() and self.path.exists() and self.to.samefile(self.path):
+            raise UserMistake(
+                f"--save {self.to} is the network itself, which would be lost; name another file"
+            )
         check_writable(self.to, "network file")
         return load_network(self.path)
 
     def tasks(self, data: str, folder: Path | None, samples: int | None, plan: Plan | None) -> tuple[Task, Task]:
         """Training and held-out samples of a data set."""
+        from bench.cli.loop import Examples
         from bench.inference import inference_task
-        from data.datasets import load_dataset
 
-        self._data = load_dataset(data, folder)
+        self._data = Examples(data, folder, None).load_for(self._file.network)
         network, images, labels = self._file.network, self._data.train_images, self._data.train_labels
         training = inference_task(network, images[:samples], labels[:samples], plan)
         return training, inference_task(network, self._data.test_images, self._data.test_labels, plan)
