@@ -28,6 +28,7 @@ from bench.runner import prepare_folder
 from bench.safe import SafeReport, SafeStep, safe_step
 from bench.session import Bench, Connector, claim_bench, connect, die_name, make_safe
 from bench.stages import StagedRuns, Stages
+from bench.states import RunState
 from bench.stopping import StopToken
 from bench.wafer_results import FILE, Criteria, DieRecord, WaferRecord, load_wafer
 from calibration.device_fit import fit_device
@@ -90,6 +91,7 @@ def measure_wafer(
     stages: Stages,
     stop: StopToken,
     on_die: Callable[[WaferRecord], None] = lambda record: None,
+    on_state: Callable[[RunState], None] = lambda state: None,
 ) -> WaferRecord:
     """Go over the dies of a wafer; what was found stands in ``folder`` after each of them.
 
@@ -99,6 +101,7 @@ def measure_wafer(
     Args:
         config, text: a bench with a prober, and its file as written.
         on_die: told after each die.
+        on_state: told of each change of state of the run under way, see :func:`bench.runner.run`.
 
     Raises:
         UserMistake: no prober, a die that is not on its map, or a folder of another wafer or other settings.
@@ -112,7 +115,7 @@ def measure_wafer(
         prober = Connector(config).prober()
         assert prober is not None
         try:
-            return _Tour(config, text, folder, asked, stages, stop, on_die, prober).go()
+            return _Tour(config, text, folder, asked, stages, stop, on_die, on_state, prober).go()
         finally:
             prober.close()
 
@@ -140,6 +143,7 @@ class _Tour:
     stages: Stages
     stop: StopToken
     on_die: Callable[[WaferRecord], None]
+    on_state: Callable[[RunState], None]
     prober: Prober
     _hot: SafeReport | None = field(default=None, init=False)
     """A safe state that was not confirmed: the needles stay where they are."""
@@ -276,7 +280,7 @@ class _Tour:
         """
         try:
             with self._connected() as bench:
-                runs = StagedRuns(bench, self.asked.seed, prepare_folder(folder), self.stages, self.stop)
+                runs = StagedRuns(bench, self.asked.seed, prepare_folder(folder), self.stages, self.stop, self.on_state)
                 if self._forming is not None:
                     found.formed = runs.run_quietly(FORMING, self._forming, self.stages.step).result["formed"]
                     if found.formed < USABLE * found.cells:

@@ -10,12 +10,13 @@ import csv
 import io
 import math
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from calibration.between_dies import BetweenDies, between_dies
 from calibration.bit_errors import binomial_rate
@@ -32,6 +33,15 @@ FAR_OFF = 3.0
 """Quartile distances beyond the quartiles from which on a die does not stretch a scale."""
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+def _moment(text: str) -> str:
+    datetime.fromisoformat(text)
+    return text
+
+
+Moment = Annotated[str, AfterValidator(_moment)]
+"""Date and time, ISO 8601."""
 
 
 class _Part(BaseModel):
@@ -86,7 +96,7 @@ class DieRecord(_Part):
     formed_cells: Annotated[int, Field(ge=0)] | None
     parameters: Mapping[str, Estimate]
     device_file: str | None
-    started: str
+    started: Moment
     seconds: float
 
     @model_validator(mode="after")
@@ -122,7 +132,7 @@ class WaferRecord(_Part):
     wafer: str
     bench_name: str
     simulated: bool
-    started: str
+    started: Moment
     settings: Mapping[str, Any]
     versions: Mapping[str, str]
     criteria: Criteria

@@ -162,9 +162,7 @@ class _Job:
         from data.networks import load_network
 
         if self.to.exists() and self.path.exists() and self.to.samefile(self.path):
-            raise UserMistake(
-                f"--save {self.to} is the network itself, which would be lost; name another file"
-            )
+            raise UserMistake(f"--save {self.to} is the network itself, which would be lost; name another file")
         check_writable(self.to, "network file")
         return load_network(self.path)
 

@@ -25,6 +25,7 @@ from bench.gui.style import ALARM, DANGER_BUTTON, OK, WARN, Scrolling, colour, n
 from bench.gui.units import si
 from bench.safe import SafeReport
 from bench.session import SIMULATED
+from bench.states import RunState
 from drivers.operating_points import RailVoltages
 from drivers.rails import RAILS
 
@@ -56,7 +57,9 @@ class BenchPanel(QWidget):
         controller.rails_set.connect(self._on_rails_set)
         controller.rails_seen.connect(self._on_rails_seen)
         controller.rails_lost.connect(self._on_rails_lost)
+        controller.state_changed.connect(self._on_state)
         controller.safe_reported.connect(self._on_safe_reported)
+        self._list_instruments(None)
         self._refresh()
 
     def choose(self, source: str, seed: int) -> None:
@@ -69,10 +72,12 @@ class BenchPanel(QWidget):
     def connect_chosen(self) -> None:
         """Connect to what is filled in."""
         simulated = self.source.currentIndex() == 0
-        if not simulated and not self.file.text().strip():
+        named = self.file.text().strip()
+        if not simulated and not named:
             self._controller.complain("Connect", "name a bench file first, or choose the simulated bench")
             return
-        self._controller.connect_bench(SIMULATED if simulated else self.file.text().strip(), self.seed.value())
+        source = SIMULATED if simulated else str(Path(named).expanduser())
+        self._controller.connect_bench(source, self.seed.value())
 
     def _make_connection(self) -> QWidget:
         box = QGroupBox("Bench")
@@ -257,6 +262,14 @@ class BenchPanel(QWidget):
         assert self._controller.bench is not None
         tolerance = si(self._controller.bench.config.supply.tolerance_v, "V")
         self._show_rails(rails, None, f"ON: each change was confirmed to ± {tolerance}", WARN)
+
+    def _on_state(self, state: RunState) -> None:
+        """A run that is held has confirmed that everything is off; one that goes on sets what it needs."""
+        if state is RunState.PAUSED:
+            self._show_states(dict.fromkeys(self._states, ("off", OK)))
+            self._show_rails(None, None, "paused: all outputs were confirmed to be off", OK)
+        elif state is RunState.RUNNING:
+            self._show_states(dict.fromkeys(self._states, ("in use", WARN)))
 
     def _on_rails_seen(self, seen: RailsSeen) -> None:
         on = any(reading.on for reading in seen.readings.values())

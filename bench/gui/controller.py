@@ -29,6 +29,7 @@ from bench.gui.jobs import (
     nothing,
 )
 from bench.gui.selection import Selection
+from bench.gui.time_left import Watch
 from bench.gui.worker import Worker
 from bench.jobs import Job as Prepared
 from bench.procedure import CellMask, Procedure, Progress, Record
@@ -58,7 +59,7 @@ class Controller(QObject):
     Signals:
         logged(Entry), busy_changed(), bench_changed(), array_changed(), network_changed(), ended()
         stepped(list): steps of the run under way, as they came.
-        progressed(Job, Progress, seconds left or None); state_changed(RunState) of the run under way.
+        progressed(Job, Progress, Left or None); state_changed(RunState) of the run under way.
         ran(RunEnd): a run completed. completed(Job): a job that drove the bench came to its end, with all outputs off.
         run_over(Job): a job on the bench ended, however it did.
         device_changed(): another device file is the one to train and predict with.
@@ -121,7 +122,7 @@ class Controller(QObject):
         self._workers = self._wire, self._study, self._desk
         self._asked: dict[str, Job] = {}
         self._running = len(self._workers)
-        self._began: dict[Job, float] = {}
+        self._watches: dict[Job, Watch] = {}
         self._last_text = ""
         self._polling = self._answering = self._safe_asked = self._closing = False
         # Python collects cycles in whatever thread it is just in: a worker would destroy widgets, and Qt with them.
@@ -343,7 +344,7 @@ class Controller(QObject):
 
     def _on_began(self, job: Job) -> None:
         if job.purpose not in SILENT:
-            self._began[job] = time.monotonic()
+            self._watches[job] = Watch(time.monotonic())
             self.logged.emit(Entry(job, job.title, job.cells, "under way", Outcome.RUNNING))
 
     def _on_reported(self) -> None:
@@ -362,6 +363,8 @@ class Controller(QObject):
         for step in steps:
             if isinstance(step, RunState):
                 self.run_state = step
+                if self.busy in self._watches:
+                    self._watches[self.busy].hold(step is RunState.PAUSED, time.monotonic())
                 self.state_changed.emit(step)
             elif isinstance(step, Progress):
                 # One announcement for all that came since the last; their live figures are kept.
@@ -383,9 +386,8 @@ class Controller(QObject):
             self.rails_set.emit(rails)
 
     def _take_progress(self, job: Job, step: Progress) -> None:
-        elapsed = time.monotonic() - self._began.get(job, time.monotonic())
-        left = None if step.done <= 0 else elapsed * (step.total - step.done) / step.done
-        self.progressed.emit(job, step, left)
+        watch = self._watches.get(job)
+        self.progressed.emit(job, step, None if watch is None else watch.left(step, time.monotonic()))
 
     def _settle(self) -> None:
         if self.state is not None and not self.state.settled:
@@ -460,7 +462,7 @@ class Controller(QObject):
 
     def _end(self, job: Job, text: str, outcome: Outcome) -> None:
         self._on_reported()
-        self._began.pop(job, None)
+        self._watches.pop(job, None)
         if self._asked.get(job.title) is job:
             del self._asked[job.title]
         if job.purpose is Purpose.RAILS:

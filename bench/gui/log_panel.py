@@ -27,6 +27,7 @@ from bench.gui.controller import Controller
 from bench.gui.entries import Entry, Outcome
 from bench.gui.jobs import Job, Purpose
 from bench.gui.style import ALARM, OK, WARN, shade
+from bench.gui.time_left import Left
 from bench.gui.units import duration
 from bench.procedure import Progress
 from bench.states import RunState
@@ -73,7 +74,7 @@ class ProgressRow(QWidget):
         self._bar.setValue(0)
         self._bar.setTextVisible(False)
 
-    def show_step(self, job: Job, step: Progress, left: float | None) -> None:
+    def show_step(self, job: Job, step: Progress, left: Left | None) -> None:
         """The job got so far."""
         if job is not self._job:
             return
@@ -82,7 +83,12 @@ class ProgressRow(QWidget):
         self._bar.setValue(BAR_STEPS * min(step.done, step.total) // max(1, step.total))
         self._bar.setTextVisible(step.done > 0)
         self._text.setText(f"{job.title}: {step.text}")
-        self._left.setText("" if left is None else f"about {duration(left)} left")
+        stage = " of this stage" if left is not None and left.of_stage else ""
+        self._left.setText("" if left is None else f"about {duration(left.seconds)} left{stage}")
+
+    def show_held(self) -> None:
+        """The job is paused: nobody knows for how long."""
+        self._left.setText("paused")
 
 
 class LogPanel(QWidget):
@@ -191,12 +197,14 @@ class LogPanel(QWidget):
         if job is None:
             self._on_state(RunState.COMPLETED)
 
-    def _on_progress(self, job: Job, step: Progress, left: float | None) -> None:
+    def _on_progress(self, job: Job, step: Progress, left: Left | None) -> None:
         for row in (self.run_row, self.study_row):
             row.show_step(job, step, left)
 
     def _on_state(self, state: RunState) -> None:
         self.pause_button.setText("Go on" if state is RunState.PAUSED else "Pause")
+        if state is RunState.PAUSED:
+            self.run_row.show_held()
 
     def _on_pause(self) -> None:
         if self._controller.run_state is RunState.PAUSED:

@@ -27,6 +27,7 @@ from bench.gui.network_work import (
     show_answers,
 )
 from bench.gui.run_folder import RunFolder
+from bench.gui.time_left import Left
 from bench.procedure import Progress
 from bench.procedures.characterise import CHARACTERISE
 from data.runs import RunStatus
@@ -362,7 +363,7 @@ class NetworkStudy(QObject):
             self.planned = planned
             self.plan_changed.emit()
 
-    def _on_progressed(self, job: Job, step: Progress, left: float | None) -> None:
+    def _on_progressed(self, job: Job, step: Progress, left: Left | None) -> None:
         if job is self._controller.studying and "held_out" in step.live:
             live = step.live
             self.epochs.append((int(live["epoch"]), live["held_out"], live["training"]))

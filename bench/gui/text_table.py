@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from PyQt5.QtCore import QAbstractTableModel, QModelIndex, Qt
-from PyQt5.QtWidgets import QTableView, QWidget
+from PyQt5.QtWidgets import QAbstractItemView, QTableView, QWidget
 
 LOOKED_AT = 40
 MOST_LETTERS = 26
@@ -65,6 +65,8 @@ class TextTable(QTableView):
         self.setAccessibleName(name)
         self.setAlternatingRowColors(True)
         self.setWordWrap(False)
+        # one column that is wider than the table could not be scrolled otherwise
+        self.setHorizontalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
         side = self.verticalHeader()
         assert side is not None
         side.setDefaultSectionSize(self.fontMetrics().lineSpacing() + 5)

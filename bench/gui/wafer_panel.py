@@ -50,6 +50,25 @@ LIMITS = (
 )
 
 
+DECIMALS = 6
+"""Of a share in percent."""
+
+
+class _Percent(QDoubleSpinBox):
+    """A share in percent, without the zeros that say nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setRange(0.0, 100.0)
+        self.setDecimals(DECIMALS)
+        self.setSingleStep(0.1)
+        self.setSuffix(" %")
+
+    def textFromValue(self, v: float) -> str:
+        """As few digits as tell the number."""
+        return f"{v:.{DECIMALS}f}".rstrip("0").rstrip(".")
+
+
 class WaferPanel(QWidget):
     """The controls."""
 
@@ -95,11 +114,7 @@ class WaferPanel(QWidget):
         self.limits: dict[str, QDoubleSpinBox] = {}
         usual = Criteria()
         for name, title, about in LIMITS:
-            spin = QDoubleSpinBox()
-            spin.setRange(0.0, 100.0)
-            spin.setDecimals(3)
-            spin.setSingleStep(0.1)
-            spin.setSuffix(" %")
+            spin = _Percent()
             spin.setValue(100.0 * getattr(usual, name))
             spin.setToolTip(about)
             spin.valueChanged.connect(self._on_limit)
@@ -142,8 +157,15 @@ class WaferPanel(QWidget):
     @property
     def criteria(self) -> Criteria:
         """What a good die must show, as it is set."""
-        # a share that is written as a percentage is the very number of the command line
-        return Criteria(**{name: round(spin.value() / 100.0, 8) for name, spin in self.limits.items()})
+        record = self._study.record
+        known = Criteria() if record is None else record.criteria
+        shares = {}
+        for name, spin in self.limits.items():
+            own = getattr(known, name)
+            # what was not touched stays to its last digit
+            untouched = spin.value() == round(100.0 * own, DECIMALS)
+            shares[name] = own if untouched else round(spin.value() / 100.0, DECIMALS + 2)
+        return Criteria(**shares)
 
     @property
     def opened(self) -> Path | None:
@@ -166,7 +188,7 @@ class WaferPanel(QWidget):
         for button in (self.picture_button, self.table_button, self.page_button):
             button.setEnabled(record is not None)
         busy = self._controller.busy
-        measuring = busy is not None and busy.title == MEASURE
+        measuring = study.measuring
         why = (
             "" if self._controller.bench is None else "Disconnect the bench first: each die gets a session of its own."
         )
@@ -218,7 +240,12 @@ class WaferPanel(QWidget):
             again=self.again.isChecked(),
         )
         folder = Path(self.folder.text().strip()).expanduser()
-        self._study.measure(self.bench.text().strip(), seed, self.across.value(), folder, asked)
+        bench = self.bench.text().strip()
+        if not bench:
+            self._controller.complain(MEASURE, "name a bench file with a prober first, or 'simulated'")
+            return
+        source = SIMULATED if bench == SIMULATED else str(Path(bench).expanduser())
+        self._study.measure(source, seed, self.across.value(), folder, asked)
 
     def _on_picture(self) -> None:
         path, _ = QFileDialog.getSaveFileName(self, "Picture of the wafer", "wafer.png", "PNG (*.png)")

@@ -84,6 +84,12 @@ class WaferStudy(QObject):
         return datetime.fromtimestamp(self._stamp[0] / 1e9) if self._stamp is not None and self._stamp[0] else None
 
     @property
+    def measuring(self) -> bool:
+        """Whether this window measures a wafer just now."""
+        busy = self._controller.busy
+        return busy is not None and busy.title == MEASURE
+
+    @property
     def quantities(self) -> list[str]:
         """What can be shown."""
         return [VERDICT, *([] if self._found is None else self._found.units)]
@@ -168,7 +174,7 @@ class WaferStudy(QObject):
 
         def work(stop: StopToken, report: Report) -> WaferRecord:
             with bench_at(source, seed, {}, wafer=across) as (config, text):
-                return measure_wafer(config, text, folder, asked, ToldStages(report), stop)
+                return measure_wafer(config, text, folder, asked, ToldStages(report), stop, on_state=report)
 
         self._controller.by_itself(MEASURE, work, lambda _: self.look(), _said)
 

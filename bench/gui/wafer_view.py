@@ -150,7 +150,7 @@ class WaferView(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self._pages)
-        for signal in (study.changed, study.chosen_changed):
+        for signal in (study.changed, study.chosen_changed, controller.busy_changed):
             signal.connect(self._fill)
         self._fill()
 
@@ -159,7 +159,9 @@ class WaferView(QWidget):
         self._pages.setCurrentIndex(0 if record is None else 1)
         if record is None:
             folder = self.study.folder
-            self._empty.setText(EMPTY if folder is None else self.study.trouble or f"reading {folder} …")
+            waiting = "Nothing is known of this wafer yet: the first die is being measured."
+            trouble = waiting if self.study.measuring else self.study.trouble
+            self._empty.setText(EMPTY if folder is None else trouble or f"reading {folder} …")
             return
         names = self.study.quantities
         if [self.shown.itemText(index) for index in range(self.shown.count())] != names:

@@ -209,6 +209,9 @@ def test_the_queue_runs_on_the_connected_bench_and_obeys_another_terminal(
     wait(qtbot, lambda: is_off(world))
     wait(qtbot, lambda: panel.queue.pause.text() == "Go on")
     assert connected.log_panel.pause_button.text() == "Go on"
+    assert connected.log_panel.run_row._left.text() == "paused"
+    assert set(connected.bench_panel.states().values()) == {"off"}
+    assert connected.bench_panel._rails_state.text() == "paused: all outputs were confirmed to be off"
     connected.log_panel.pause_button.click()
     wait(qtbot, lambda: connected.log_panel.pause_button.text() == "Pause")
     assert states(panel)[0] is RunState.RUNNING

@@ -118,6 +118,17 @@ def test_the_map_says_which_dies_are_good_by_the_criteria_as_they_are_set(opened
     assert load_wafer(folder).criteria == Criteria()
 
 
+def test_a_limit_that_is_not_touched_stays_to_its_last_digit(qtbot: QtBot, window: Window, tmp_path: Path) -> None:
+    kept = record_of(die(0, 0)).model_copy(update={"criteria": Criteria(errors=4.2e-10, stuck=4e-6)})
+    kept.save(tmp_path)
+    panel = window.wafer_panel
+    panel.open(tmp_path)
+    wait(qtbot, lambda: panel.opened is not None)
+    assert [panel.limits[name].text() for name in ("formed", "stuck", "errors")] == ["99 %", "0.0004 %", "0 %"]
+    panel.limits["formed"].setValue(95.5)
+    assert panel.criteria == Criteria(formed=0.955, errors=4.2e-10, stuck=4e-6)
+
+
 def test_a_quantity_is_shown_on_the_map_and_against_the_radius(opened: tuple[Window, Path]) -> None:
     window, _ = opened
     view = window.wafer_view
@@ -191,6 +202,26 @@ def test_a_wafer_is_measured_from_the_window_and_stopped(
     known = len(json.loads((tmp_path / "W" / "wafer.json").read_text())["dies"])
     assert 2 <= known < 9
     assert "stopped" in last_line(window)
+
+
+def test_a_wafer_under_way_is_held_and_goes_on(
+    qtbot: QtBot, window: Window, prober: SimulatedBench, tmp_path: Path
+) -> None:
+    prober.write_bench_file(tmp_path / "prober.toml")
+    window.show_workspace("Wafer")
+    window.wafer_panel.folder.setText(str(tmp_path / "W"))
+    window.wafer_panel.bench.setText(str(tmp_path / "prober.toml"))
+    pause = window.log_panel.pause_button
+    window.wafer_panel.measure_button.click()
+    wait(qtbot, lambda: prober.world.rails != (0.0, 0.0, 0.0))
+    assert "first die is being measured" in window.wafer_view._empty.text()
+    pause.click()
+    wait(qtbot, lambda: pause.text() == "Go on")
+    assert prober.world.rails == (0.0, 0.0, 0.0)
+    pause.click()
+    wait(qtbot, lambda: pause.text() == "Pause" and prober.world.rails != (0.0, 0.0, 0.0))
+    window.controller.stop()
+    wait_idle(qtbot, window)
 
 
 def test_outputs_off_reaches_a_wafer_under_way(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -90,6 +91,16 @@ def test_a_simulated_bench_in_its_own_process_lives_as_long_as_the_block() -> No
     host, port = resource.split("::")[1:3]
     with pytest.raises(OSError, match="refused|reset|timed out"):
         socket.create_connection((host, int(port)), timeout=2.0).close()
+
+
+def test_a_folder_that_is_called_like_a_package_of_ours_is_no_obstacle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "drivers").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with open_bench(seed=3) as bench:
+        assert bench.chip.geometry == (32, 32)
 
 
 def test_the_same_seed_gives_the_same_chip() -> None:

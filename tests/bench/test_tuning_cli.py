@@ -57,6 +57,8 @@ def test_what_is_wrong_is_said_in_one_line_before_anything_is_driven(command) ->
         (("tune", "small.safetensors", "--plan", "no.json"), "no.json"),
         (("tune", "small.safetensors", "--save", "no/where.safetensors"), "no/where"),
         (("tune", "small.safetensors", "--data", "none"), "none"),
+        (("tune", "small.safetensors", "--save", "small.safetensors"), "is the network itself"),
+        (("tune", "small.safetensors", "--data", "synthetic-ecg"), "name the data that it was trained on with --data"),
     ):
         status, out, err = command(*args)
         assert status == 2, err

@@ -19,6 +19,7 @@ import pytest
 
 import data.run_storage
 import data.runs
+from data.run_listing import list_runs
 from data.runs import Column, Coordinate, RunStatus, RunWriter, Table, open_run
 from models.exceptions import BenchFailure, UserMistake
 
@@ -222,6 +223,30 @@ def test_how_a_run_ended_is_in_the_file(tmp_path: Path) -> None:
     assert endings["chosen"][:2] == ("stopped", "enough")
     assert endings["other"][:2] == ("completed", "")
     assert open_run(tmp_path / "failed.h5").rows("pulse") == 1
+
+
+@pytest.mark.parametrize("what", ["pulse/row", "pulse", "col"])
+def test_an_object_that_became_another_kind_is_damage_that_hides_no_other_run(tmp_path: Path, what: str) -> None:
+    for name in ("good.h5", "bad.h5"):
+        with make(tmp_path / name) as writer:
+            pulse(writer, 1)
+    with h5py.File(tmp_path / "bad.h5", "r+") as file:
+        del file[what]
+        file[what] = np.dtype("f8")
+    with pytest.raises(UserMistake, match=r"bad\.h5 is damaged"):
+        open_run(tmp_path / "bad.h5")
+    runs, others = list_runs(tmp_path)
+    assert "good.h5" in [run.path.name for run in runs]
+    assert {one.path.name for one in (*runs, *others)} == {"good.h5", "bad.h5"}
+
+
+def test_a_dimension_that_is_gone_is_damage(tmp_path: Path) -> None:
+    with make(tmp_path / "run.h5") as writer:
+        pulse(writer, 1)
+    with h5py.File(tmp_path / "run.h5", "r+") as file:
+        del file["col"]
+    with pytest.raises(UserMistake, match=r"run\.h5 is damaged"):
+        open_run(tmp_path / "run.h5")
 
 
 def test_places_where_no_run_can_be_made(tmp_path: Path) -> None:
