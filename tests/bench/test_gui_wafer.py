@@ -75,6 +75,18 @@ def prober() -> Iterator[SimulatedBench]:
         yield simulated
 
 
+@pytest.fixture
+def under_way(qtbot: QtBot, window: Window, prober: SimulatedBench, tmp_path: Path) -> tuple[Window, SimulatedBench]:
+    """The window while it measures a wafer, with voltage on a die."""
+    prober.write_bench_file(tmp_path / "prober.toml")
+    window.show_workspace("Wafer")
+    window.wafer_panel.folder.setText(str(tmp_path / "W"))
+    window.wafer_panel.bench.setText(str(tmp_path / "prober.toml"))
+    window.wafer_panel.measure_button.click()
+    wait(qtbot, lambda: prober.world.rails != (0.0, 0.0, 0.0))
+    return window, prober
+
+
 def test_a_die_that_is_clicked_says_what_is_known_of_it(qtbot: QtBot, opened: tuple[Window, Path]) -> None:
     window, _ = opened
     board, view = window.wafer_view.map, window.wafer_view
@@ -204,16 +216,9 @@ def test_a_wafer_is_measured_from_the_window_and_stopped(
     assert "stopped" in last_line(window)
 
 
-def test_a_wafer_under_way_is_held_and_goes_on(
-    qtbot: QtBot, window: Window, prober: SimulatedBench, tmp_path: Path
-) -> None:
-    prober.write_bench_file(tmp_path / "prober.toml")
-    window.show_workspace("Wafer")
-    window.wafer_panel.folder.setText(str(tmp_path / "W"))
-    window.wafer_panel.bench.setText(str(tmp_path / "prober.toml"))
+def test_a_wafer_under_way_is_held_and_goes_on(qtbot: QtBot, under_way: tuple[Window, SimulatedBench]) -> None:
+    window, prober = under_way
     pause = window.log_panel.pause_button
-    window.wafer_panel.measure_button.click()
-    wait(qtbot, lambda: prober.world.rails != (0.0, 0.0, 0.0))
     assert "first die is being measured" in window.wafer_view._empty.text()
     pause.click()
     wait(qtbot, lambda: pause.text() == "Go on")
@@ -224,15 +229,8 @@ def test_a_wafer_under_way_is_held_and_goes_on(
     wait_idle(qtbot, window)
 
 
-def test_outputs_off_reaches_a_wafer_under_way(
-    qtbot: QtBot, window: Window, prober: SimulatedBench, tmp_path: Path
-) -> None:
-    prober.write_bench_file(tmp_path / "prober.toml")
-    window.show_workspace("Wafer")
-    window.wafer_panel.folder.setText(str(tmp_path / "W"))
-    window.wafer_panel.bench.setText(str(tmp_path / "prober.toml"))
-    window.wafer_panel.measure_button.click()
-    wait(qtbot, lambda: prober.world.rails != (0.0, 0.0, 0.0))
+def test_outputs_off_reaches_a_wafer_under_way(qtbot: QtBot, under_way: tuple[Window, SimulatedBench]) -> None:
+    window, prober = under_way
     window.controller.outputs_off()
     wait_idle(qtbot, window)
     assert prober.world.rails == (0.0, 0.0, 0.0)
