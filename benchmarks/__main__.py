@@ -93,7 +93,8 @@ def main() -> int:
     if options.json is not None:
         options.json.write_text(json.dumps(as_json(where, parts), indent=1) + "\n", encoding="utf-8")
     if options.write is not None:
-        command = " ".join(["python -m benchmarks", *options.names])
+        theirs = [] if options.peers is None else ["--peers PYTHON"]
+        command = " ".join(["python -m benchmarks", *options.names, *theirs])
         replace_between(options.write, "benchmarks", as_lines(command, where, end, parts))
     failed = [part.name for part in parts if part.problem]
     if failed:
