@@ -19,7 +19,7 @@ from drivers.prober_role import Die
 GOOD, BAD, UNKNOWN = "good", "not good", "not measured"
 COLOURS = {GOOD: BLUE, BAD: ORANGE}
 COLOUR_MAP = "cividis"
-MARGIN, LEGEND = 0.35, 3.2
+MARGIN, LEGEND = 0.35, 4.0
 """Around the wafer, in dies; height of the legend below it, in lines."""
 
 
