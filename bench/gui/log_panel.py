@@ -48,6 +48,7 @@ class ProgressRow(QWidget):
     def __init__(self, stop: Callable[[], None], help_text: str) -> None:
         super().__init__()
         self._job: Job | None = None
+        self._held = False
         self._bar = QProgressBar()
         self._bar.setMaximumWidth(260)
         self._text = QLabel("idle")
@@ -84,11 +85,13 @@ class ProgressRow(QWidget):
         self._bar.setTextVisible(step.done > 0)
         self._text.setText(f"{job.title}: {step.text}")
         stage = " of this stage" if left is not None and left.of_stage else ""
-        self._left.setText("" if left is None else f"about {duration(left.seconds)} left{stage}")
+        text = "" if left is None else f"about {duration(left.seconds)} left{stage}"
+        self._left.setText("paused" if self._held else text)
 
-    def show_held(self) -> None:
-        """The job is paused: nobody knows for how long."""
-        self._left.setText("paused")
+    def show_held(self, held: bool) -> None:
+        """The job is paused, nobody knows for how long; or it goes on."""
+        self._held = held
+        self._left.setText("paused" if held else "")
 
 
 class LogPanel(QWidget):
@@ -203,8 +206,7 @@ class LogPanel(QWidget):
 
     def _on_state(self, state: RunState) -> None:
         self.pause_button.setText("Go on" if state is RunState.PAUSED else "Pause")
-        if state is RunState.PAUSED:
-            self.run_row.show_held()
+        self.run_row.show_held(state is RunState.PAUSED)
 
     def _on_pause(self) -> None:
         if self._controller.run_state is RunState.PAUSED:

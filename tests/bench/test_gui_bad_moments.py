@@ -17,6 +17,7 @@ from bench.gui.jobs import Job, Purpose, RailsSeen, Session
 from bench.gui.legend import Legend
 from bench.gui.log_panel import MOST
 from bench.gui.network_work import Foretold, ToInfer
+from bench.gui.time_left import Left
 from bench.gui.views import VIEWS
 from bench.gui.window import Window
 from bench.procedure import Progress
@@ -155,7 +156,7 @@ def test_outputs_off_works_in_every_window_of_the_program(qtbot: QtBot, connecte
 def test_a_bar_of_more_steps_than_qt_counts_to(window: Window) -> None:
     job, row = Job(Purpose.RUN, "Cycle", lambda *_: None), window.log_panel.run_row
     row.show_job(job)
-    row.show_step(job, Progress(3 * 10**9, 10**10, "cycling"), 60.0)
+    row.show_step(job, Progress(3 * 10**9, 10**10, "cycling"), Left(60.0, of_stage=False))
     assert row._bar.value() / row._bar.maximum() == pytest.approx(0.3)
     row.show_job(None)
 
