@@ -67,6 +67,13 @@ class Instrument:
                 self.lines.append(line.rstrip(b"\n"))
                 self.answer(client, line.rstrip(b"\n"))
 
+    def await_line(self, line: bytes) -> None:
+        """Until a line has come: one of a new connection may be read before the last ones of the old."""
+        deadline = time.monotonic() + 10.0
+        while line not in self.lines:
+            assert time.monotonic() < deadline, f"{line!r} never came"
+            time.sleep(0.005)
+
     def hang_up(self) -> None:
         for client in self._clients:
             with contextlib.suppress(OSError):
@@ -334,11 +341,11 @@ def test_the_emergency_path_overtakes_a_thread_that_waits_for_an_answer(instrume
     with open_visa(instrument.resource, timeout_s=300.0) as link:
         thread = threading.Thread(target=ask, args=(link,))
         thread.start()
-        while b"long?" not in instrument.lines:
-            time.sleep(0.005)
+        instrument.await_line(b"long?")
         link.send_now("VOLT 0", "OUTP 0", wait_s=0.05)
         thread.join(5.0)
         assert [type(result) for result in outcome] == [LinkError, LinkError]
+        instrument.await_line(b"OUTP 0")
         assert not link.in_step
         instrument.answer = echo
         link.resynchronise()
