@@ -8,6 +8,7 @@ the first process writes files.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ Result = TypeVar("Result")
 
 RUN_ID = "TORCHELASTIC_RUN_ID"
 """Environment variable that torchrun, and nothing else, gives to the processes that it starts."""
+
+LETTING_GO_S = 0.2
 
 
 @dataclass(frozen=True)
@@ -99,6 +102,9 @@ def together(where: Place, device: str = "cpu") -> Iterator[None]:
         ) from error
     else:
         distributed.destroy_process_group()
+        # Gloo's threads outlive the group, and one may not have let go of the last message yet: it needs the
+        # interpreter for that, and aborts the process where that has begun to end.
+        time.sleep(LETTING_GO_S)
     finally:
         _place = ALONE
 
