@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+from typing import Any, cast
 
 from bench.cli.processes import first_to_fail, leave_to_first, one_voice, refuse_others
 from bench.stopping import INTERRUPTED_STATUS
-from models.exceptions import RramBenchError
+from models.exceptions import RramBenchError, UserMistake
 from models.processes import launched
 
 
@@ -22,16 +23,11 @@ def status_of_command() -> int:
     place = launched()
     try:
         refuse_others(sys.argv[1:])
-        from bench.cli.app import app
-
-        # Usage errors are printed and turned into SystemExit(2) by the parser itself.
         with one_voice(place):
-            app(prog_name="rram-bench")
-    except SystemExit as end:
-        code = end.code if isinstance(end.code, int) else 0
-        if code and place.size > 1:
+            status = _parsed_and_run()
+        if status and place.size > 1:
             leave_to_first(place)
-        return code
+        return status
     except KeyboardInterrupt:
         if first_to_fail(place):
             print("rram-bench: interrupted", file=sys.stderr)
@@ -47,7 +43,35 @@ def status_of_command() -> int:
             for line in (str(error), *getattr(error, "__notes__", ())):
                 print(f"rram-bench: {line}", file=sys.stderr)
         return error.exit_status
-    return 0
+
+
+def _parsed_and_run() -> int:
+    """Run the command that the words name; what the parser has to say of them is one line as well."""
+    import typer
+
+    from bench.cli.app import app
+
+    # typer gives no name to the class of all complaints of its parser, which is click's in older versions of typer
+    complaints = cast(type[Exception], typer.BadParameter.__mro__[1])
+    try:
+        # of a command that returns there is nothing to tell; a status comes from typer.Exit, and from Ctrl-C
+        status = app(prog_name="rram-bench", standalone_mode=False)
+    except complaints as error:
+        _say_what_the_parser_found(error)
+        return UserMistake.exit_status
+    return status if isinstance(status, int) else 0
+
+
+def _say_what_the_parser_found(error: Any) -> None:
+    """One line; or the whole help, where a group of commands was named alone."""
+    message, context = error.format_message(), error.ctx
+    if context is None:
+        print(f"rram-bench: {message}", file=sys.stderr)
+    elif message == context.get_help():
+        print(message, file=sys.stderr)
+    else:
+        said = " ".join(message.split()).rstrip(".")
+        print(f"rram-bench: {said} (see {context.command_path} --help)", file=sys.stderr)
 
 
 __all__ = ["main", "status_of_command"]

@@ -53,10 +53,26 @@ def test_mistakes_end_with_status_2_and_one_line(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("runs/*.h5"))
 
 
-def test_a_wrong_option_ends_with_status_2(tmp_path: Path) -> None:
-    done = rram_bench("run", "program", "--colour", "red", cwd=tmp_path)
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        ("run program --colour red", ["--colour", "see rram-bench run --help"]),
+        ("demo --seed -1", ["'--seed'", "see rram-bench demo --help"]),
+        ("report", ["Missing argument 'RUN'", "see rram-bench report --help"]),
+        ("fit sence", ["'sence'", "Did you mean 'sense'?", "see rram-bench fit --help"]),
+    ],
+)
+def test_what_the_parser_refuses_is_one_line_that_names_the_help(words: str, parts: list[str], tmp_path: Path) -> None:
+    done = rram_bench(*words.split(), cwd=tmp_path)
+    assert_one_line_mistake(done, *parts)
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_group_of_commands_named_alone_shows_its_help(tmp_path: Path) -> None:
+    done = rram_bench("fit", cwd=tmp_path)
     assert done.returncode == 2
-    assert "Traceback" not in done.stderr
+    assert "Usage: rram-bench fit" in done.stderr
+    assert "weak-reset" in done.stderr
 
 
 def test_run_and_recover_speak_json(tmp_path: Path) -> None:
