@@ -1,7 +1,8 @@
 """Damaged run files are met by a process of their own first: HDF5 may read one for ever, or take its process with it.
 
-While it does, no thread of that process runs: a window could not even switch the outputs off. Whoever has such a
-window looks at each file through :class:`FirstLook`, which :func:`data.run_reading.guarded` puts before every reading.
+While it does, no thread of that process runs: a window could not even switch the outputs off, and a command would not
+hear Ctrl-C. Both look at each file through :class:`FirstLook`, which :func:`data.guards.guarded` puts before every
+reading.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from html import escape
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from data.guards import ask_guards
 from data.hdf5_crashed import MendedFile
 from data.run_schema import (
     END_GROUP,
@@ -76,22 +77,6 @@ def written_rows(file: h5py.File, table: Table) -> int:
 
 
 @contextmanager
-def guarded(guard: Callable[[Path], None]) -> Iterator[None]:
-    """Ask ``guard`` before a run file is opened, in every thread, for the length of the block; it raises UserMistake.
-
-    Files that a live process writes are not asked about: they change all the time.
-    """
-    _GUARDS.append(guard)
-    try:
-        yield
-    finally:
-        _GUARDS.remove(guard)
-
-
-_GUARDS: list[Callable[[Path], None]] = []
-
-
-@contextmanager
 def opened(path: Path, *, own_lock: bool = False) -> Iterator[h5py.File]:
     """Open a run file for reading, whatever state it is in; nothing is modified.
 
@@ -109,9 +94,8 @@ def opened(path: Path, *, own_lock: bool = False) -> Iterator[h5py.File]:
     if not h5py.is_hdf5(path):
         raise UserMistake(f"{path} is not an HDF5 file")
     live = not own_lock and is_locked(path)
-    if _GUARDS and not own_lock and not live:
-        for guard in _GUARDS:
-            guard(path)
+    if not own_lock and not live:  # one that is being written changes all the time
+        ask_guards(path)
     try:
         file, stream = _open(path, live=live)
     except HDF5_ERRORS as error:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
+from contextlib import closing, suppress
 from typing import Any, cast
 
 from bench.cli.processes import first_to_fail, leave_to_first, one_voice, refuse_others
@@ -34,7 +34,7 @@ def status_of_command() -> int:
         return INTERRUPTED_STATUS
     except OSError as error:
         # Standard output or error is gone (a closed pipe, a full disk): the bench itself was left safe on the way here.
-        with contextlib.suppress(OSError):
+        with suppress(OSError):
             print(f"rram-bench: the result could not be written: {error.strerror}", file=sys.stderr)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return RramBenchError.exit_status
@@ -50,12 +50,15 @@ def _parsed_and_run() -> int:
     import typer
 
     from bench.cli.app import app
+    from bench.first_look import FirstLook
+    from data.guards import guarded
 
     # typer gives no name to the class of all complaints of its parser, which is click's in older versions of typer
     complaints = cast(type[Exception], typer.BadParameter.__mro__[1])
     try:
         # of a command that returns there is nothing to tell; a status comes from typer.Exit, and from Ctrl-C
-        status = app(prog_name="rram-bench", standalone_mode=False)
+        with closing(FirstLook()) as first_look, guarded(first_look):
+            status = app(prog_name="rram-bench", standalone_mode=False)
     except complaints as error:
         _say_what_the_parser_found(error)
         return UserMistake.exit_status

@@ -7,7 +7,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from datetime import datetime
 from functools import cache
 from types import TracebackType
@@ -15,12 +15,10 @@ from types import TracebackType
 from PyQt5.QtCore import Qt, QTimer
 from PyQt5.QtWidgets import QApplication
 
-from bench.first_look import FirstLook
 from bench.gui.entries import Entry
 from bench.gui.memory import Memory
 from bench.gui.window import Window
 from bench.session import SIMULATED
-from data.run_reading import guarded
 from models.exceptions import UserMistake
 
 SIGNAL_LOOK_MS = 100
@@ -60,7 +58,7 @@ def show(source: str | None, seed: int) -> int:
     if memory.layout is None:
         window.resize(*DEFAULT_SIZE)
     window.controller.logged.connect(_tell_console)
-    with closing(FirstLook()) as first_look, guarded(first_look), _complaints_of(window), _closed_by_signals(window):
+    with _complaints_of(window), _closed_by_signals(window):
         window.show()
         chosen, its_seed = memory.bench if source is None else (source, seed)
         window.bench_panel.choose(chosen, its_seed)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import struct
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -11,8 +13,8 @@ import numpy as np
 import pytest
 
 from bench.first_look import FirstLook
+from data.guards import guarded
 from data.run_listing import list_runs
-from data.run_reading import guarded
 from data.runs import Column, RunWriter, Table, open_run
 from models.exceptions import UserMistake
 
@@ -87,3 +89,15 @@ def test_nobody_is_asked_after_the_block(run_file: Path) -> None:
     with guarded(never), pytest.raises(UserMistake, match="not to be read"):
         open_run(run_file)
     assert open_run(run_file).procedure == "demo"
+
+
+@pytest.mark.timeout(100)
+def test_a_command_refuses_it_too(run_file: Path) -> None:
+    bad = run_file.with_name("bad.h5")
+    endless(run_file, bad)
+    command = [sys.executable, "-m", "bench.cli", "runs", "show", str(bad)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=90, cwd=run_file.parent, check=False)
+    # a later HDF5 may cope with it
+    if done.returncode != 0:
+        assert done.returncode == 2
+        assert done.stderr == f"rram-bench: {bad} is damaged: reading it does not come to an end\n"
