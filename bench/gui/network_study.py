@@ -25,6 +25,7 @@ from bench.gui.network_work import (
     open_network,
     plan_for,
     show_answers,
+    unused_network_file,
 )
 from bench.gui.run_folder import RunFolder
 from bench.gui.time_left import Left
@@ -114,7 +115,8 @@ class NetworkStudy(QObject):
         """Train a network on the data set that is chosen, save it among the runs, and open it."""
         device = self._controller.device if with_errors else None
         wise = "" if device is None else f"-{device.stem}"
-        out = self._controller.folder / f"{name}-{epochs}-epochs-seed-{seed}{wise}.safetensors"
+        what = f"{name}-on-{self.source.name}-{epochs}-epochs-seed-{seed}{wise}"
+        out = unused_network_file(self._controller.folder, what)
         training = Training(name, self.source, epochs, seed, device, out)
         if self._controller.studying is None:
             self.training, self.epochs = f"{name} on {self.source.name}, {epochs} epochs, seed {seed}", []
@@ -311,7 +313,7 @@ class NetworkStudy(QObject):
         if asked is None:
             return
         folder, opened = self._controller.folder, asked.opened
-        out = folder / f"{opened.file.stem}-tuned.safetensors"
+        out = unused_network_file(folder, f"{opened.file.stem}-tuned")
         tuning = ToTune(opened, asked.plan, settings, samples, out, asked.seed)
         self._controller.on_bench(
             f"Tune {opened.network.name}",
@@ -326,7 +328,7 @@ class NetworkStudy(QObject):
         if opened is None or bench is None:
             self._controller.complain("Learn", "it needs a connected bench and an open network")
             return
-        out = folder / f"{opened.file.stem}-learned.safetensors"
+        out = unused_network_file(folder, f"{opened.file.stem}-learned")
         learning = ToLearn(opened, settings, samples, out, bench.seed)
         self._controller.on_bench(
             f"Learn {opened.network.name}",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -75,6 +76,12 @@ class Training:
         network = train_network(self.name, data, self.seed, self.out, report, stop, self.epochs, device)
         accuracy = network.accuracy(data.test_images, data.test_labels)
         return OpenNetwork(network, data, accuracy, self.out, load_network(self.out).provenance)
+
+
+def unused_network_file(folder: Path, stem: str) -> Path:
+    """A network file called ``stem``, numbered where there is one already: what was made before is never replaced."""
+    numbered = (folder / f"{stem}{'' if number == 1 else f'-{number}'}.safetensors" for number in count(1))
+    return next(file for file in numbered if not file.exists())
 
 
 def open_network(file: Path, source: Source) -> OpenNetwork:

@@ -106,6 +106,13 @@ def test_a_network_is_trained_here_with_the_errors_of_the_device(qtbot: QtBot, w
     plain = window.controller.network
     assert plain is not None
     assert plain.file != opened.file
+    before = plain.file.read_bytes()
+    panel.train_button.click()
+    wait_idle(qtbot, window)
+    again = window.controller.network
+    assert again is not None
+    assert again.file.stem == f"{plain.file.stem}-2"
+    assert plain.file.read_bytes() == before  # it may be of other data under the same name
     assert (plain.network.layers[0].weights != found.network.layers[0].weights).any()
     # zeros err too, and no device file says how often
     panel.architecture.setCurrentText("digits-tnn")
@@ -121,7 +128,7 @@ def test_a_network_is_trained_here_with_the_errors_of_the_device(qtbot: QtBot, w
     window.log_panel.study_row.stop_button.click()
     wait_idle(qtbot, window)
     assert "stopped" in last_line(window)
-    assert len(list(window.controller.folder.glob("*.safetensors"))) == 2
+    assert len(list(window.controller.folder.glob("*.safetensors"))) == 3
 
 
 def test_what_is_no_network_is_refused(qtbot: QtBot, window: Window, tmp_path: Path) -> None:
