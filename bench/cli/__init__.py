@@ -56,13 +56,27 @@ def _parsed_and_run() -> int:
     # typer gives no name to the class of all complaints of its parser, which is click's in older versions of typer
     complaints = cast(type[Exception], typer.BadParameter.__mro__[1])
     try:
-        # of a command that returns there is nothing to tell; a status comes from typer.Exit, and from Ctrl-C
+        # a command that returns has nothing to tell; a status comes from typer.Exit, which Ctrl-C is turned into
         with closing(FirstLook()) as first_look, guarded(first_look):
             status = app(prog_name="rram-bench", standalone_mode=False)
+    except typer.Abort as error:  # Ctrl-C in older versions of typer
+        raise KeyboardInterrupt from error
+    except SystemError as error:  # Ctrl-C while a compiled function was being called
+        if not _came_of_ctrl_c(error):
+            raise
+        raise KeyboardInterrupt from error
     except complaints as error:
         _say_what_the_parser_found(error)
         return UserMistake.exit_status
+    if status == INTERRUPTED_STATUS:
+        raise KeyboardInterrupt
     return status if isinstance(status, int) else 0
+
+
+def _came_of_ctrl_c(error: BaseException | None) -> bool:
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__
+    return error is not None
 
 
 def _say_what_the_parser_found(error: Any) -> None:
