@@ -34,6 +34,9 @@ from models.exceptions import UserMistake
 Floats = NDArray[np.float64]
 Tensors = Mapping[str, Floats]
 
+_KEYS = ("name", "encoding", "low", "high", "shape", "layers", "unused")
+_SEEN_BATCHES = "num_batches_tracked"
+
 NESTED = ("state_dict", "model_state_dict", "model")
 """Where checkpoints keep the state dict of the network, when it is not all that they hold."""
 
@@ -134,9 +137,9 @@ def _one_line(error: Exception) -> str:
 
 def assemble(tensors: Tensors, plan: Mapping[str, Any]) -> Imported:
     """The network that a map makes of tensors; UserMistake names the layer and what is wrong."""
-    unknown = sorted(set(plan) - {"name", "encoding", "low", "high", "shape", "layers"})
+    unknown = sorted(set(plan) - set(_KEYS))
     if unknown:
-        raise UserMistake(f"the map: {unknown[0]!r} is unknown; known are name, encoding, low, high, shape, layers")
+        raise UserMistake(f"the map: {unknown[0]!r} is unknown; known are {', '.join(_KEYS)}")
     layers = plan.get("layers")
     if not isinstance(layers, list) or not layers:
         raise UserMistake("the map needs 'layers', a list")
@@ -151,7 +154,22 @@ def assemble(tensors: Tensors, plan: Mapping[str, Any]) -> Imported:
     name = plan.get("name", "imported")
     if not isinstance(name, str) or not name:
         raise UserMistake(f"the map: the name is {name!r}, expected text")
-    return assembler.finish(name)
+    finished = assembler.finish(name)
+    _refuse_left_over(walker, plan.get("unused", []))
+    return finished
+
+
+def _refuse_left_over(walker: _Walker, unused: object) -> None:
+    """A tensor that no layer took was part of the network that was trained, unless the map says that it was not."""
+    if not isinstance(unused, list) or not all(isinstance(name, str) for name in unused):
+        raise UserMistake("the map: 'unused' is a list of names of tensors")
+    left = [name for name in walker.left_over if name not in unused]
+    if left:
+        more = f" and {len(left) - 3} more" if len(left) > 3 else ""
+        raise UserMistake(
+            f"no layer of the map takes {', '.join(left[:3])}{more}: add the layers, or name the tensors in 'unused' "
+            "if the network does without"
+        )
 
 
 def inputs_of(plan: Mapping[str, Any], size: tuple[int, ...] = ()) -> Assembler:
@@ -185,6 +203,7 @@ class _Walker:
 
     def __init__(self, tensors: Tensors, assembler: Assembler) -> None:
         self._tensors, self._assembler = tensors, assembler
+        self._taken = set[str]()
         self._takers: Mapping[str, tuple[Callable[[Mapping[str, Any]], None], frozenset[str]]] = {
             "linear": (self._linear, frozenset({"name", "levels", "cut"})),
             "conv": (self._conv, frozenset({"name", "levels", "cut", "stride", "padding", "groups", "padding_value"})),
@@ -205,10 +224,16 @@ class _Walker:
             raise UserMistake(f"{unknown[0]!r} is unknown; known are {', '.join(sorted(known))}")
         taker(layer)
 
+    @property
+    def left_over(self) -> list[str]:
+        """Tensors that no layer took; how many batches a normalisation has seen means nothing to a network."""
+        return [name for name in self._tensors if name not in self._taken and not name.endswith(_SEEN_BATCHES)]
+
     def _tensor(self, layer: Mapping[str, Any], part: str) -> Floats | None:
         name = layer.get("name")
         if not isinstance(name, str):
             raise UserMistake("it needs 'name', the name of the layer in the state dict")
+        self._taken.add(f"{name}.{part}")
         return self._tensors.get(f"{name}.{part}")
 
     def _needed(self, layer: Mapping[str, Any], part: str) -> Floats:

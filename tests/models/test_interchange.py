@@ -278,6 +278,16 @@ def test_what_a_map_cannot_say_is_refused_in_one_line(changes, message: str) -> 
     assert "\n" not in str(caught.value)
 
 
+def test_tensors_that_no_layer_takes_are_refused_unless_the_map_leaves_them_out() -> None:
+    tensors = {"fc.weight": np.ones((3, 12)), "bn.running_mean": np.zeros(3), "bn.num_batches_tracked": np.ones(())}
+    plan = {"encoding": PLUS_MINUS, "layers": [FC]}
+    with pytest.raises(UserMistake, match=r"no layer of the map takes bn\.running_mean: add the layers, or name"):
+        assemble(tensors, plan)
+    assert assemble(tensors, {**plan, "unused": ["bn.running_mean"]}).network.classes == 3
+    with pytest.raises(UserMistake, match="'unused' is a list"):
+        assemble(tensors, {**plan, "unused": "bn.running_mean"})
+
+
 def test_a_map_that_cannot_be_read_is_refused_in_one_line(tmp_path) -> None:
     for name, content in (("list.json", "[1]"), ("broken.json", "{")):
         (tmp_path / name).write_text(content)
