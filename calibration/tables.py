@@ -41,6 +41,7 @@ class Field:
     low: float = -math.inf
     open_low: bool = False
     infinite: bool = False
+    high: float = math.inf
 
     def parse(self, text: str, name: str) -> float:
         """The number in a cell; UserMistake says what is allowed."""
@@ -54,6 +55,8 @@ class Field:
             raise UserMistake(f"{name} = {text!r} must be a whole number, of at most {LARGEST_WHOLE:.0f}")
         if value < self.low or (self.open_low and value == self.low):
             raise UserMistake(f"{name} = {text!r} must be {'above' if self.open_low else 'at least'} {self.low:g}")
+        if value > self.high:
+            raise UserMistake(f"{name} = {text!r} must be at most {self.high:g}")
         return value
 
 
@@ -67,7 +70,7 @@ FIELDS: Mapping[str, Field] = {
     "voltage_v": Field(low=0.0, open_low=True),
     "width_s": Field(low=0.0, open_low=True),
     "current_a": Field(),
-    "in_compliance": Field(whole=True, low=0.0),
+    "in_compliance": Field(whole=True, low=0.0, high=1.0),
 }
 """Numeric columns by name; ``device`` and ``state`` are text."""
 
@@ -223,7 +226,8 @@ class TableRun(Run):
     def __init__(self, path: Path, procedure: str, blocks: Mapping[str, Mapping[str, Array]], names: Sequence[str]):
         self.path = path
         self.procedure = procedure
-        self.attributes = {"procedure": procedure, "chip_id": path.stem}
+        # with its folder: tables of one name in two places are of two chips, whose devices are not each other's
+        self.attributes = {"procedure": procedure, "chip_id": str(path.with_suffix(""))}
         self.coordinates = {}
         self.names = tuple(names)
         self._blocks = {name: {TIME: np.zeros(_length(block)), **block} for name, block in blocks.items()}

@@ -47,12 +47,14 @@ class Staircase:
         pulses: ``(reads,)`` weak-RESET pulses since the SET, rising from 0.
         device_v, width_s: voltage across the devices in each pulse, and its width.
         resistance_ohm: ``(devices, reads)``; infinite where no current flowed.
+        in_compliance: ``(devices,)``, those with a reading where the range of the meter ended; None for none.
     """
 
     pulses: NDArray[np.int64]
     device_v: float
     width_s: float
     resistance_ohm: Floats
+    in_compliance: NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
         pulses, ohms = np.asarray(self.pulses), np.asarray(self.resistance_ohm)
@@ -67,6 +69,11 @@ class Staircase:
             raise UserMistake("weak-reset: pulses must rise from 0, the reading just after the SET")
         if np.isnan(ohms).any() or (ohms <= 0).any():
             raise UserMistake("weak-reset: resistances must be positive numbers, without NaN")
+
+    @property
+    def limited(self) -> NDArray[np.bool_]:
+        """Devices with a reading where the range of the meter ended, ``(devices,)``."""
+        return np.zeros(len(self.resistance_ohm), dtype=bool) if self.in_compliance is None else self.in_compliance
 
     @property
     def condition(self) -> tuple[float, float, tuple[int, ...]]:

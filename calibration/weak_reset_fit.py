@@ -95,7 +95,7 @@ def fit_weak_reset(
     devices = len(staircases[0].resistance_ohm)
     where = _addresses(devices, addresses)
     log_r = [np.log(item.resistance_ohm) for item in staircases]
-    screening, ceiling = _screen(log_r, section)
+    screening, ceiling = _screen(log_r, section, np.any([item.limited for item in staircases], axis=0))
     _enough(screening, ceiling, devices)
     first = np.stack([item[:, 0] for item in log_r], axis=1)
     with np.errstate(invalid="ignore"):  # infinite less infinite, of devices that are left out
@@ -194,16 +194,18 @@ def _addresses(devices: int, addresses: NDArray[np.int64] | None) -> NDArray[np.
     return where
 
 
-def _screen(log_r: Sequence[Floats], section: WeakReset) -> tuple[_Screening, Mask]:
+def _screen(log_r: Sequence[Floats], section: WeakReset, limited: Mask) -> tuple[_Screening, Mask]:
     """Devices that cannot be members, and those that reached the ceiling: members of a kind that are not described."""
     screening = _Screening([""] * len(log_r[0]))
+    screening.leave_out(limited, "a reading in compliance: the range of the meter ended there")
     for item in log_r:
         screening.leave_out(~np.isfinite(item[:, 0]), "open: no current flowed right after the SET")
     starts = np.stack([item[:, 0] for item in log_r])
     for row in starts:
         members = screening.members
         far = np.zeros_like(members)
-        far[members] = outlying(row[members]) if np.ptp(row[members]) > 0.0 else False
+        if members.any() and np.ptp(row[members]) > 0.0:
+            far[members] = outlying(row[members])
         screening.leave_out(far, "not in the LRS at 0 pulses")
     screening.leave_out(
         np.all([(item == item[:, :1]).all(axis=1) for item in log_r], axis=0),

@@ -20,7 +20,7 @@ from models.exceptions import UserMistake
 
 TABLE = "staircase"
 _KEY = ("row", "col", "device", "branch", "cycle")
-_COLUMNS = (*_KEY, "vddc_v", "device_v", "pulses", "resistance_ohm")
+_COLUMNS = (*_KEY, "vddc_v", "device_v", "pulses", "resistance_ohm", "in_compliance")
 
 
 class _Block(NamedTuple):
@@ -70,6 +70,7 @@ def fit_weak_reset_runs(runs: Sequence[Run], base: DeviceFile) -> Fit:
             parts[0].device_v,
             parts[0].width_s,
             np.concatenate([part.resistance_ohm for part in parts]),
+            np.concatenate([part.limited for part in parts]),
         )
         for parts in zip(*(block.staircases for block in together), strict=True)
     ]
@@ -114,6 +115,7 @@ def _read(run: Run) -> _Block:
     lengths = np.bincount(unit)
     starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
     pulses, ohms = columns["pulses"][order], table["resistance_ohm"][order]
+    limited = table["in_compliance"][order] != 0
     # an interruption leaves a staircase short; the resumed part has it again, from its SET on
     longest = {branch: int(lengths[units[:, 4] == branch].max()) for branch in np.unique(units[:, 4])}
     latest = {tuple(row[1:].tolist()): place for place, row in enumerate(units) if lengths[place] == longest[row[4]]}
@@ -135,7 +137,8 @@ def _read(run: Run) -> _Block:
             raise UserMistake(f"{run.path}: branch {branch} was not read at the same pulse counts on all devices")
         here = order[rows[0, 0]]
         width_s = _width_s(run, parts, float(table["vddc_v"][here]))
-        staircases.append(Staircase(counts[0], float(table["device_v"][here]), width_s, ohms[rows]))
+        device_v, stopped = float(table["device_v"][here]), limited[rows].any(axis=1)
+        staircases.append(Staircase(counts[0], device_v, width_s, ohms[rows], stopped))
     chip = str(run.attributes.get("chip_id", run.path.stem))
     return _Block(tuple(staircases), np.array(devices, dtype=np.int64), chip)
 

@@ -105,6 +105,9 @@ def test_states_that_occur_twice_or_are_unknown_are_refused(tmp_path: Path) -> N
     text = "device,state,resistance_ohm\nA,LRS,7e3\nA,HRS,8e4\nA,LRS,7.2e3\n"
     with pytest.raises(UserMistake, match="line 4: device A, cycle 0: this reading was given already in line 2"):
         read_states(table(tmp_path, text), BASE)
+    limited = text.replace("resistance_ohm", "resistance_ohm,in_compliance").replace("7e3", "7e3,256")
+    with pytest.raises(UserMistake, match="line 2: in_compliance = '256' must be at most 1"):
+        read_states(table(tmp_path, limited), BASE)
     with pytest.raises(UserMistake, match="line 3: state = 'MRS' is unknown; allowed are LRS, HRS"):
         read_states(table(tmp_path, text.replace("HRS", "MRS")), BASE)
 

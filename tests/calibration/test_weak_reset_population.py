@@ -196,6 +196,8 @@ def test_cycles_are_predicted_where_devices_do_not_drift() -> None:
         (lambda: [spoilt(lambda r: np.where(r > 2e4, np.nan, r))], "NaN"),
         (lambda: [spoilt(lambda r: np.full_like(r, 5e3))], "saturated"),
         (lambda: [spoilt(devices=5)], "8 are needed"),
+        (lambda: [spoilt(lambda r: np.where(np.arange(r.shape[1]) == 0, np.inf, r))], "no current flowed"),
+        (lambda: [replace(spoilt(), in_compliance=np.ones(16, dtype=bool))], "most others: a reading in compliance"),
         (lambda: [replace(spoilt(), pulses=PULSES + 1)], "rise from 0"),
         (lambda: [Staircase(PULSES[:9], 1.0, 1e-6, spoilt().resistance_ohm[:, :9])], "too few"),
         (lambda: [replace(spoilt(), device_v=0.4)], "onset"),
