@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from bench.cli.options import JsonOption
-from models.exceptions import BenchFailure
+from models.exceptions import BenchFailure, UserMistake
 
 RunsArgument = Annotated[
     list[Path], typer.Argument(metavar="RUN...", help="Run files, or plain tables (.csv) where the fit has them.")
@@ -81,6 +81,8 @@ def fit_command(
     check_writable(out, DEVICE_FILE)
     if report is not None:
         check_page(report)
+        if report.resolve() == out.resolve():
+            raise UserMistake(f"--out and --report are both {out}; the device file and the page need a file each")
     base = default_device() if base_path is None else load_device(base_path)
     reporter.stage(f"reading {', '.join(path.name for path in paths)}")
     runs = open_sources(kind, paths, base, partial=partial, population=population)

@@ -59,13 +59,13 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 
 
 @pytest.fixture
-def fits(monkeypatch: pytest.MonkeyPatch) -> dict[str, Fit | UserMistake | list[Run]]:
+def fits(monkeypatch: pytest.MonkeyPatch) -> dict[str, Fit | BaseException | list[Run]]:
     """What the weak-RESET fit finds from now on, in place of a real one: the frame around it is tested here."""
-    told: dict[str, Fit | UserMistake | list[Run]] = {"finds": GOOD}
+    told: dict[str, Fit | BaseException | list[Run]] = {"finds": GOOD}
 
     def fit(runs: Sequence[Run], base: object) -> Fit:
         told["runs"] = list(runs)
-        if isinstance(told["finds"], UserMistake):
+        if isinstance(told["finds"], BaseException):
             raise told["finds"]
         assert isinstance(told["finds"], Fit)
         return told["finds"]
@@ -174,6 +174,7 @@ def test_what_cannot_be_fitted_is_refused_with_one_line(command: Command, tmp_pa
         (["weak-reset", "whole.h5", "--base", "nowhere.toml"], ["cannot read the device file nowhere.toml"]),
         (["weak-reset", "whole.h5", "--report", "page.pdf"], ["page.pdf", ".html"]),
         (["weak-reset", "whole.h5", "--out", "missing/d.toml"], ["missing/d.toml"]),
+        (["weak-reset", "whole.h5", "--out", "a.html", "--report", "a.html"], ["--out and --report are both a.html"]),
     ):
         assert_refused(command("fit", *args), tmp_path, *parts)
 
@@ -185,6 +186,25 @@ def test_a_mistake_that_the_fit_itself_finds_writes_nothing(
     fits["finds"] = UserMistake("staircase: 2 devices were measured, a fit needs at least 8")
     done = command("fit", "weak-reset", "one.h5", "--report", "fit.html")
     assert_refused(done, tmp_path, "2 devices were measured")
+
+
+def ctrl_c_in_compiled_code() -> SystemError:
+    """What numba makes of it, as seen in a fit."""
+    outer, inner = SystemError("returned a result with an exception set"), SystemError("returned a result")
+    outer.__cause__, inner.__cause__ = inner, KeyboardInterrupt()
+    return outer
+
+
+@pytest.mark.parametrize("interruption", [KeyboardInterrupt(), ctrl_c_in_compiled_code()])
+def test_ctrl_c_is_told_in_one_line_and_nothing_is_written(
+    interruption: BaseException, command: Command, fits: dict[str, object], tmp_path: Path
+) -> None:
+    run_file(tmp_path / "one.h5")
+    fits["finds"] = interruption
+    status, _, err = command("fit", "weak-reset", "one.h5")
+    assert status == 130
+    assert err.splitlines()[-1] == "rram-bench: interrupted"
+    assert not (tmp_path / "device.toml").exists()
 
 
 @pytest.mark.usefixtures("fits")
@@ -209,6 +229,17 @@ def test_a_plain_table_is_fitted_and_its_devices_keep_their_names(
     assert np.unique(run.read("staircase")["row"]).tolist() == [0, 1]
     assert "table trains.csv, sha256" in load_device(tmp_path / "device.toml").extras["fitted_to"]
     assert "plain table of 2 devices" in (tmp_path / "fit.html").read_text()
+
+
+@pytest.mark.usefixtures("fits")
+def test_tables_of_one_name_in_two_folders_are_two_chips(command: Command, tmp_path: Path) -> None:
+    for folder, names in (("a", "AB"), ("b", "BA")):
+        (tmp_path / folder).mkdir()
+        lines = [f"{name},{pulse},{7000 + pulse}" for name in names for pulse in range(5)]
+        (tmp_path / folder / "data.csv").write_text("\n".join(["device,pulse,resistance_ohm", *lines]))
+    both = ("fit", "weak-reset", "a/data.csv", "b/data.csv")
+    assert_refused(command(*both), tmp_path, "a/data.csv is of chip 'a/data' and b/data.csv of chip 'b/data'")
+    assert command(*both, "--population")[0] == 0
 
 
 @pytest.mark.usefixtures("fits")
