@@ -14,7 +14,7 @@ from calibration.bit_error_judging import Read, axis_of, compare, majority, over
 from calibration.bit_errors import binomial_rate, clustered_rate, paired_errors
 from calibration.error_model import TYPES, Condition, ErrorModelFit, fit_error_model
 from calibration.estimate import LOWER, UPPER, Estimate
-from calibration.result import Fit, Outlier
+from calibration.result import Fit, Outlier, chip_of
 from calibration.script import run_script
 from data.device_files import DeviceFile
 from data.run_chain import chain, read_parts
@@ -126,7 +126,7 @@ def fit_bit_error_runs(runs: Sequence[Run], base: DeviceFile) -> Fit:
     Raises:
         UserMistake: runs of several chips or of other cells, or data that cannot be fitted.
     """
-    if len({str(run.attributes.get("chip_id", "")) for run in runs}) > 1:
+    if len({chip_of(run) for run in runs}) > 1:
         raise UserMistake("bit errors: these runs are of several chips; the same cells err again, so fit chip by chip")
     several = [read_errors(run) for run in runs]
     if any(not np.array_equal(one.cells, several[0].cells) for one in several):

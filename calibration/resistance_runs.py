@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from calibration.estimate import Estimate
 from calibration.populations import PopulationFit, fit_population
 from calibration.resistance_judging import Members, judge
-from calibration.result import Check, Comparison, Fit, Outlier, Overlay
+from calibration.result import Check, Comparison, Fit, Outlier, Overlay, chip_of
 from calibration.run_conditions import conditions_of, flag_code, hrs_to_reference, lrs_to_reference
 from calibration.script import run_script
 from data.device_files import DeviceFile
@@ -40,6 +40,7 @@ class Readings(NamedTuple):
         resistance_ohm: at the reference condition of the base file.
         censored: +1, -1 or 0.
         addresses: ``(devices, 3)`` row, column and device.
+        chips: identifier of the chip of each device.
     """
 
     device: NDArray[np.int64]
@@ -47,6 +48,7 @@ class Readings(NamedTuple):
     resistance_ohm: NDArray[np.float64]
     censored: NDArray[np.int8]
     addresses: NDArray[np.int64]
+    chips: tuple[str, ...]
 
 
 def readings(runs: Sequence[Run], state: str, model: DeviceModel) -> Readings:
@@ -60,6 +62,7 @@ def readings(runs: Sequence[Run], state: str, model: DeviceModel) -> Readings:
     """
     _, kind, to_reference = SCALES[state]
     blocks: list[dict[str, NDArray[Any]]] = []
+    names = list(dict.fromkeys(chip_of(run) for run in runs))
     for number, run in enumerate(runs):
         measured = _measured(run, model)
         chosen = (measured["state"] == flag_code(run, "resistances", "state", state)) & (measured["staircase"] == 0)
@@ -76,7 +79,7 @@ def readings(runs: Sequence[Run], state: str, model: DeviceModel) -> Readings:
         side[~finite] = 1
         blocks.append(
             {
-                "chip": np.full(len(ohms), _chip(run, runs)),
+                "chip": np.full(len(ohms), names.index(chip_of(run))),
                 "cycle": measured["pattern"][chosen].astype(np.int64) + number * 10**9,
                 "ohms": factor * np.where(finite, ohms, ohms[finite].max(initial=1.0)),
                 "side": side.astype(np.int8),
@@ -91,12 +94,8 @@ def readings(runs: Sequence[Run], state: str, model: DeviceModel) -> Readings:
     whole = {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
     where = np.stack([whole[name] for name in ("chip", *ADDRESS)], axis=1)
     addresses, device = np.unique(where, axis=0, return_inverse=True)
-    return Readings(device.reshape(-1), whole["cycle"], whole["ohms"], whole["side"], addresses[:, 1:])
-
-
-def _chip(run: Run, runs: Sequence[Run]) -> int:
-    names = list(dict.fromkeys(str(each.attributes.get("chip_id", "")) for each in runs))
-    return names.index(str(run.attributes.get("chip_id", "")))
+    chips = tuple(names[chip] for chip in addresses[:, 0])
+    return Readings(device.reshape(-1), whole["cycle"], whole["ohms"], whole["side"], addresses[:, 1:], chips)
 
 
 def _measured(run: Run, model: DeviceModel) -> dict[str, NDArray[Any]]:
@@ -126,7 +125,8 @@ def fit_resistance_runs(runs: Sequence[Run], base: DeviceFile) -> Fit:
     """
     parameters: dict[str, Estimate] = {}
     report, problems = [], []
-    outliers: dict[tuple[int, int, int], list[str]] = {}
+    outliers: dict[tuple[str, int, int, int], list[str]] = {}
+    several = len({chip_of(run) for run in runs}) > 1
     checks: list[Check] = []
     comparisons: list[Comparison] = []
     overlays: list[Overlay] = []
@@ -141,8 +141,10 @@ def fit_resistance_runs(runs: Sequence[Run], base: DeviceFile) -> Fit:
                 f"{state}: too few devices were read after several programmings, so that their spread "
                 "cannot be split between devices and cycles; the base file's split is kept"
             )
-        for row, col, device in data.addresses[found.outliers].tolist():
-            outliers.setdefault((row, col, device), []).append(f"{state} out of the population")
+        for place in found.outliers:
+            row, col, device = data.addresses[place].tolist()
+            which = data.chips[place] if several else "", row, col, device
+            outliers.setdefault(which, []).append(f"{state} out of the population")
         judged = judge(state, _members(data, found), found)
         checks += judged.checks
         comparisons += judged.comparisons
@@ -158,7 +160,10 @@ def fit_resistance_runs(runs: Sequence[Run], base: DeviceFile) -> Fit:
         True,
         tuple(problems),
         tuple(report),
-        tuple(Outlier(*address, reason=_reason(reasons)) for address, reasons in sorted(outliers.items())),
+        tuple(
+            Outlier(row, col, device, _reason(reasons), chip=chip)
+            for (chip, row, col, device), reasons in sorted(outliers.items())
+        ),
         tuple(checks),
         tuple(comparisons),
         tuple(overlays),

@@ -27,6 +27,7 @@ class Outlier:
         row, col, device: its address; ``device`` is a :class:`~models.cells.Device` code.
         reason: one phrase.
         name: what a plain table calls it; empty for a device of our arrays.
+        chip: identifier of its chip in a fit of several; empty in a fit of one.
     """
 
     row: int
@@ -34,11 +35,13 @@ class Outlier:
     device: int
     reason: str
     name: str = ""
+    chip: str = ""
 
     @property
     def address(self) -> str:
         """Where the device is, for a person."""
-        return self.name if self.name else f"row {self.row}, column {self.col}, {Device(self.device).name}"
+        own = self.name if self.name else f"row {self.row}, column {self.col}, {Device(self.device).name}"
+        return f"chip {self.chip}, {own}" if self.chip else own
 
     def __str__(self) -> str:
         return f"{self.address}: {self.reason}"
@@ -185,6 +188,11 @@ class Source(Protocol):
         """What it says of itself: ``chip_id`` where it knows."""
 
 
+def chip_of(source: Source) -> str:
+    """Identifier of the chip that a file tells of; the file's own name where it does not say."""
+    return str(source.attributes.get("chip_id", source.path.stem))
+
+
 def provenance(source: Source) -> str:
     """``run NAME, sha256 ...`` of the file as it lies there now."""
     kind = "table" if source.path.suffix.lower() == ".csv" else "run"
@@ -217,7 +225,7 @@ def fitted_device(fit: Fit, runs: Sequence[Source], base: DeviceFile) -> DeviceF
     # a file that was fitted before may have all that this fit could add, and better: it is kept as it is
     if not fitted and "fitted_to" not in base.extras:
         raise UserMistake("the fit found nothing that a device file has a place for")
-    chips = list(dict.fromkeys(str(run.attributes.get("chip_id", run.path.stem)) for run in runs))
+    chips = list(dict.fromkeys(chip_of(run) for run in runs))
     earlier = [base.extras["fitted_to"]] if "fitted_to" in base.extras else []
     return base.updated(
         {

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from calibration.result import Fit, fitted_device
+from calibration.result import Fit, chip_of, fitted_device
 from calibration.tables import SUFFIX, TableRun, read_states, read_trains
 from data.atomic import check_writable
 from data.device_files import DeviceFile, default_device, load_device, save_device
@@ -108,7 +108,7 @@ def open_sources(
         if not partial and run.status is not RunStatus.COMPLETED:
             raise UserMistake(f"{run.path}: this run is {run.status}; resume it, or fit what there is with --partial")
     _refuse_twice(runs)
-    chips = {str(run.attributes.get("chip_id", "")): run.path for run in runs}
+    chips = {chip_of(run): run.path for run in runs}
     if len(chips) > 1 and not population:
         (first, one), (second, other) = list(chips.items())[:2]
         raise UserMistake(
@@ -158,11 +158,10 @@ def fit_sources(kind: Kind, runs: Sequence[Run], base: DeviceFile) -> Fit:
         UserMistake: the data cannot be fitted at all.
     """
     fit = kind.fit(runs, base)
-    tables = [run for run in runs if isinstance(run, TableRun)]
-    if len(runs) != 1 or not tables:
-        return fit
-    names = tables[0].names
-    return replace(fit, outliers=tuple(replace(item, name=names[item.row]) for item in fit.outliers))
+    several = len({chip_of(run) for run in runs}) > 1
+    names = {chip_of(run) if several else "": run.names for run in runs if isinstance(run, TableRun)}
+    named = (replace(item, name=names[item.chip][item.row]) if item.chip in names else item for item in fit.outliers)
+    return replace(fit, outliers=tuple(named))
 
 
 def run_script(name: str) -> int:

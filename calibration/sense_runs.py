@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from calibration.bit_errors import clustered_rate
 from calibration.estimate import Estimate
-from calibration.result import Fit, Outlier
+from calibration.result import Fit, Outlier, chip_of
 from calibration.run_conditions import flag_code
 from calibration.script import run_script
 from calibration.sense import Counts, SenseFit, at_working_supplies, fit_sense
@@ -82,7 +82,7 @@ def fit_sense_runs(runs: Sequence[Run], base: DeviceFile) -> Fit:
     Raises:
         UserMistake: runs of several chips or of different supplies and windows, or data that cannot be fitted.
     """
-    if len({str(run.attributes.get("chip_id", "")) for run in runs}) > 1:
+    if len({chip_of(run) for run in runs}) > 1:
         raise UserMistake("sense: these runs are of several chips, and each amplifier belongs to one; fit chip by chip")
     several = [read_shmoo(run) for run in runs]
     whole = _joined(several, runs)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.result import Fit, Outlier
+from calibration.result import Fit, Outlier, chip_of
 from calibration.weak_reset_curves import Staircase
 from calibration.weak_reset_fit import fit_weak_reset
 from data.device_files import DeviceFile
@@ -84,8 +84,7 @@ def fit_weak_reset_runs(runs: Sequence[Run], base: DeviceFile) -> Fit:
 
 def _on_its_chip(item: Outlier, chips: Sequence[str], offsets: NDArray[np.int64]) -> Outlier:
     place = int(np.searchsorted(offsets, item.row, side="right")) - 1
-    own = replace(item, row=item.row - int(offsets[place]))
-    return replace(own, name=f"chip {chips[place]}, {own.address}")
+    return replace(item, row=item.row - int(offsets[place]), chip=chips[place])
 
 
 def _joined(blocks: Sequence[_Block]) -> _Block:
@@ -139,8 +138,7 @@ def _read(run: Run) -> _Block:
         width_s = _width_s(run, parts, float(table["vddc_v"][here]))
         device_v, stopped = float(table["device_v"][here]), limited[rows].any(axis=1)
         staircases.append(Staircase(counts[0], device_v, width_s, ohms[rows], stopped))
-    chip = str(run.attributes.get("chip_id", run.path.stem))
-    return _Block(tuple(staircases), np.array(devices, dtype=np.int64), chip)
+    return _Block(tuple(staircases), np.array(devices, dtype=np.int64), chip_of(run))
 
 
 def _refuse_repeats(run: Run, unit: NDArray[np.int64], pulses: NDArray[np.int64], key: NDArray[np.int64]) -> None:

@@ -242,6 +242,26 @@ def test_tables_of_one_name_in_two_folders_are_two_chips(command: Command, tmp_p
     assert command(*both, "--population")[0] == 0
 
 
+def test_outliers_of_several_tables_keep_their_table_and_their_name(command: Command, tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    for name, broken in (("one", {"LRS"}), ("two", {"HRS"})):
+        lines = ["device,state,cycle,resistance_ohm"]
+        for device in range(20):
+            for state, median in (("LRS", 7e3), ("HRS", 8e4)):
+                wrong = 1e3 if device == 17 and state in broken else 1.0
+                lines += [
+                    f"{name}-{device},{state},{cycle},{wrong * median * np.exp(0.1 * rng.standard_normal())}"
+                    for cycle in range(3)
+                ]
+        (tmp_path / f"{name}.csv").write_text("\n".join(lines))
+    status, out, err = command("fit", "resistance", "one.csv", "two.csv", "--population", "--json")
+    assert status == 0, err
+    outliers = json.loads(out)["outliers"]
+    assert [(item["chip"], item["name"]) for item in outliers] == [("one", "one-17"), ("two", "two-17")]
+    assert [item["reason"] for item in outliers] == ["LRS out of the population", "HRS out of the population"]
+    assert "left out: chip one, one-17: LRS out of the population" in err
+
+
 @pytest.mark.usefixtures("fits")
 def test_the_scripts_do_the_same(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
