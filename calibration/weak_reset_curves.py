@@ -39,6 +39,10 @@ _CEILING_HELD = 0.2
 _LEAST_SIGMA = 1e-5
 
 
+MOST_STRESS = 1e6
+"""Reference pulses that one pulse may count for: one of so many would take any device to its ceiling."""
+
+
 @dataclass(frozen=True)
 class Staircase:
     """One SET and the staircase after it, on all devices.
@@ -136,7 +140,8 @@ def branches_of(staircases: Sequence[Staircase], section: WeakReset) -> list[Bra
     """Staircases by condition.
 
     Raises:
-        UserMistake: no staircases, not the same number of devices in all, or pulses below the onset voltage.
+        UserMistake: no staircases, not the same number of devices in all, or pulses below the onset voltage or far
+            above what is weak.
     """
     if not staircases:
         raise UserMistake("weak-reset: there are no staircases to fit")
@@ -153,6 +158,11 @@ def branches_of(staircases: Sequence[Staircase], section: WeakReset) -> list[Bra
             raise UserMistake(
                 f"weak-reset: {device_v:.3g} V across the devices is below weak_reset.onset_v = {section.onset_v:g} V, "
                 "where pulses move nothing; measure at a higher VDDC"
+            )
+        if stress > MOST_STRESS:
+            raise UserMistake(
+                f"weak-reset: a pulse of {width_s:.3g} s at {device_v:.3g} V across the devices would count as "
+                f"{stress:.3g} weak ones of {section.v_ref_v:g} V; look at the units of voltage and width"
             )
         found.append(Branch(np.array(pulses[1:], dtype=np.float64), device_v, stress, tuple(places)))
     return found

@@ -201,6 +201,7 @@ def test_cycles_are_predicted_where_devices_do_not_drift() -> None:
         (lambda: [replace(spoilt(), pulses=PULSES + 1)], "rise from 0"),
         (lambda: [Staircase(PULSES[:9], 1.0, 1e-6, spoilt().resistance_ohm[:, :9])], "too few"),
         (lambda: [replace(spoilt(), device_v=0.4)], "onset"),
+        (lambda: [replace(spoilt(), device_v=40.0)], "look at the units of voltage and width"),
         (lambda: [spoilt(), spoilt(devices=12)], "same devices"),
     ],
 )
