@@ -109,8 +109,10 @@ def _chips_of(network: IntegerNetwork, asked: ToPredict) -> _Chips:
         raise UserMistake("a prediction is made from --device FILE, or from --error-map RUN of these very chips")
     if asked.rows is not None or asked.cols is not None:
         raise UserMistake("--rows and --cols are of one array of any chip, predicted from one --device")
+    if len(asked.devices) == 1 and asked.plan is not None and len(asked.benches) < 2:
+        raise UserMistake("one --device tells of any chip, and --plan lies on one: predict with --error-map RUN of it")
     if asked.devices and len(asked.benches) < 2:
-        raise UserMistake("several --device, and --plan, are of several chips: give the bench of each with --bench")
+        raise UserMistake("several --device are of several chips: give the bench of each with --bench")
     check_apart(asked.benches)
     return _measured(network, asked) if asked.runs else _from_files(network, asked)
 
